@@ -1,0 +1,1 @@
+"""The vocabulary: ids, time, errors, outcomes, secrets, names. Standard library only."""
