@@ -1,0 +1,142 @@
+"""The types that say who somebody is. Their constructors refuse what a row or a caller must never hold."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from jitgate.core.clock import Micros
+from jitgate.core.errors import BadInput
+from jitgate.core.ids import is_id
+from jitgate.core.text import check_name, shown
+
+if TYPE_CHECKING:
+    from jitgate.ssh.pubkey import PublicKey
+
+LOCAL_ISSUER = "local"
+"""The issuer of persons whom this service signs in itself; their subject is their person id."""
+
+COMMENT_MAX = 100  # characters of a key's comment: "alice@laptop" and a little more
+
+
+class Kind(StrEnum):
+    PERSON = "person"
+    ROBOT = "robot"
+    BREAKGLASS = "breakglass"
+
+
+class Factor(StrEnum):
+    PASSWORD = "password"  # noqa: S105  # the word, not a password
+    TOTP = "totp"
+
+
+Factors = tuple[tuple[Factor, Micros], ...]
+"""What was shown and when, each factor once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A human as an administrator made them known. `name` is unique among persons and is what they type."""
+
+    id: str
+    name: str
+    groups: tuple[str, ...]
+    admin: bool
+    disabled_at: Micros | None
+    created_at: Micros
+
+    def __post_init__(self) -> None:
+        _check_id("person", self.id)
+        check_name("person", self.name)
+        _check_groups(self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentity:
+    """Somebody whose evidence was checked. Made in this room only (`sign_in.identify`, `sign_in.resume`)."""
+
+    person_id: str
+    name: str
+    kind: Kind
+    issuer: str
+    subject: str
+    groups: tuple[str, ...]
+    admin: bool
+    factors: Factors
+
+    def __post_init__(self) -> None:
+        _check_id("person", self.person_id)
+        check_name("person", self.name)
+        _check_groups(self.groups)
+        _check_factors(self.factors)
+        if not self.issuer or not self.subject:
+            raise BadInput("an identity without issuer or subject", "name both")
+
+    def age(self, now: Micros) -> Micros:
+        """Time since the oldest factor was shown."""
+        return now - min(at for _, at in self.factors)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredKey:
+    """A public key whose holder is this person, until removed. Only certificates for such keys are issued."""
+
+    id: str
+    person_id: str
+    key: "PublicKey"
+    comment: str
+    added_at: Micros
+    removed_at: Micros | None = None
+
+    def __post_init__(self) -> None:
+        _check_id("key", self.id)
+        _check_id("person", self.person_id)
+        check_comment(self.comment)
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """One sign-in: the row that a session token leads to. Holds only the token's SHA-256."""
+
+    id: str
+    person_id: str
+    token_hash: bytes = field(repr=False)
+    factors: Factors
+    created_at: Micros
+    expires_at: Micros
+    ended_at: Micros | None = None
+
+    def __post_init__(self) -> None:
+        _check_id("sign-in", self.id)
+        _check_id("person", self.person_id)
+        _check_factors(self.factors)
+        if len(self.token_hash) != 32:  # noqa: PLR2004  # SHA-256
+            raise BadInput("a token hash that is not 32 bytes", "store tokens.token_hash(token)")
+        if self.expires_at <= self.created_at:
+            raise BadInput("a sign-in that ends before it begins", "give it a lifetime")
+
+
+def check_comment(text: str) -> str:
+    """A key's comment if it is printable ASCII of at most `COMMENT_MAX` characters; else `BadInput`.
+
+    ASCII, because it is shown beside other people's keys and look-alikes must not pass for them.
+    """
+    if len(text) > COMMENT_MAX or not text.isascii() or not text.isprintable():
+        raise BadInput(f"not a key comment: {shown(text)}", f"printable ASCII, at most {COMMENT_MAX} characters")
+    return text
+
+
+def _check_id(kind: str, value: str) -> None:
+    if not is_id(value):
+        raise BadInput(f"not a {kind} id: {shown(value)}", "a ULID: 26 characters")
+
+
+def _check_groups(groups: tuple[str, ...]) -> None:
+    if len(set(groups)) != len(groups):
+        raise BadInput("a group is named twice", "name each group once")
+    for group in groups:
+        check_name("group", group)
+
+
+def _check_factors(factors: Factors) -> None:
+    if not factors or len({factor for factor, _ in factors}) != len(factors):
+        raise BadInput("no factor, or one named twice", "each factor once, at least one")
