@@ -10,6 +10,7 @@ class Secret(Generic[T]):
     """Wraps a password, token or key: not in `repr`, `str`, format, pickle or a log; compared in constant time."""
 
     __slots__ = ("_value",)
+    _value: T
 
     def __init__(self, value: T) -> None:
         self._value = value

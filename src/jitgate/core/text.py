@@ -1,6 +1,6 @@
 """Allow-lists for every name that ends up in a certificate, an sshd file, a log or a terminal.
 
-Names are rejected, never repaired: what was typed is what is kept. ASCII only, so no look-alikes and no direction marks.
+Names are rejected, never repaired: what was typed is what is kept. ASCII only: no look-alikes, no direction marks.
 """
 
 import re
@@ -23,6 +23,7 @@ _GRAMMARS = {
 }
 _RESERVED = {"host": {"localhost"}}
 
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})  # Unicode general categories
 REASON_MAX = 500  # characters; a sentence or two and a ticket, not a document
 
 
@@ -39,7 +40,9 @@ def check_reason(value: str) -> str:
     if len(value) > REASON_MAX:
         raise BadInput(f"the reason has {len(value)} characters", f"at most {REASON_MAX}")
     if bad := next((c for c in value if unicodedata.category(c) in {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}), None):
-        raise BadInput(f"the reason has a control or invisible character U+{ord(bad):04X}", "use plain text on one line")
+        raise BadInput(
+            f"the reason has a control or invisible character U+{ord(bad):04X}", "use plain text on one line"
+        )
     return value.strip()
 
 

@@ -1,0 +1,354 @@
+"""The schema. Times are integer microseconds UTC, ids are ULIDs, `realm_id` stands on every row that belongs to one.
+
+Nothing here is deleted by the program except throttles: rows end (`ended_at`, `removed_at`, `disabled_at`) and stay.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id(name: str = "id") -> Column[str]:
+    return Column(name, String(26), primary_key=True)
+
+
+def _ref(name: str, target: str, *, nullable: bool = False, index: bool = True) -> Column[str]:
+    return Column(name, String(32), ForeignKey(target), nullable=nullable, index=index)
+
+
+def _realm() -> Column[str]:
+    return Column("realm_id", String(32), ForeignKey("realm.id"), nullable=False)
+
+
+def _when(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+# A realm's id is its name: it stands in aliases and certificates and never changes.
+realm = Table("realm", metadata, Column("id", String(32), primary_key=True), _when("created_at"))
+
+# Single values that the whole installation shares: its id, the restore epoch, the revocation epoch.
+meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
+
+ca_key = Table(
+    "ca_key",
+    metadata,
+    _id(),
+    _realm(),
+    Column("kind", String(16), nullable=False),  # user | host | interception
+    Column("public_key", LargeBinary, nullable=False, unique=True),
+    Column("phase", String(16), nullable=False),  # active | retired ...
+    _when("created_at"),
+)
+
+# The next serial that no process has taken yet: blocks are cut off its front.
+serial_counter = Table(
+    "serial_counter",
+    metadata,
+    Column("ca_key_id", String(26), ForeignKey("ca_key.id"), primary_key=True),
+    Column("next", BigInteger, nullable=False),
+)
+
+person = Table(
+    "person",
+    metadata,
+    _id(),
+    _realm(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("admin", Boolean, nullable=False),
+    _when("created_at"),
+    _when("disabled_at", nullable=True),
+)
+
+person_group = Table(
+    "person_group",
+    metadata,
+    Column("person_id", String(26), ForeignKey("person.id"), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    _realm(),
+)
+
+# Who somebody is elsewhere: (issuer, subject), linked to one person.
+identity = Table(
+    "identity",
+    metadata,
+    _id(),
+    _realm(),
+    _ref("person_id", "person.id"),
+    Column("issuer", String(255), nullable=False),
+    Column("subject", String(255), nullable=False),
+    _when("linked_at"),
+    UniqueConstraint("issuer", "subject"),
+)
+
+# A local user's password hash and sealed TOTP seed; the sealing key is not in the database.
+credential = Table(
+    "credential",
+    metadata,
+    Column("person_id", String(26), ForeignKey("person.id"), primary_key=True),
+    _realm(),
+    Column("password_hash", Text, nullable=False),
+    Column("totp_sealed", LargeBinary, nullable=False),
+    Column("totp_last_step", BigInteger, nullable=False),
+    _when("changed_at"),
+)
+
+throttle = Table(
+    "throttle",
+    metadata,
+    Column("kind", String(16), primary_key=True),  # account | address
+    Column("subject", String(128), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    _when("last_at"),
+)
+
+sign_in = Table(
+    "sign_in",
+    metadata,
+    _id(),
+    _realm(),
+    _ref("person_id", "person.id"),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("factors", Text, nullable=False),  # JSON: [[factor, micros], ...]
+    _when("created_at"),
+    _when("expires_at"),
+    _when("ended_at", nullable=True),
+)
+
+person_key = Table(
+    "person_key",
+    metadata,
+    _id(),
+    _realm(),
+    _ref("person_id", "person.id"),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("comment", String(128), nullable=False),
+    _when("added_at"),
+    _when("removed_at", nullable=True),
+)
+# One key has one owner at a time; who removed it may bring it back.
+Index(
+    "uq_person_key_current",
+    person_key.c.public_key,
+    unique=True,
+    sqlite_where=text("removed_at IS NULL"),
+    postgresql_where=text("removed_at IS NULL"),
+)
+
+# A proof that may not be used twice (adding a key, later approving): kept until its time window has passed.
+used_proof = Table(
+    "used_proof",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    _when("expires_at"),
+)
+
+host = Table(
+    "host",
+    metadata,
+    _id(),
+    _realm(),
+    Column("name", String(64), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON object
+    Column("logins", Text, nullable=False),  # JSON list
+    Column("host_key", LargeBinary, nullable=False),
+    Column("reach", String(16), nullable=False),  # dial | agent
+    _when("added_at"),
+    _when("removed_at", nullable=True),
+)
+Index(
+    "uq_host_current",
+    host.c.realm_id,
+    host.c.name,
+    unique=True,
+    sqlite_where=text("removed_at IS NULL"),
+    postgresql_where=text("removed_at IS NULL"),
+)
+
+# Each policy that was ever applied, whole; the one in force is the newest.
+policy = Table(
+    "policy",
+    metadata,
+    _id(),
+    _realm(),
+    Column("digest", String(64), nullable=False),
+    Column("files", Text, nullable=False),  # JSON: the bundle's own text form
+    _when("applied_at"),
+)
+
+access_request = Table(
+    "access_request",
+    metadata,
+    _id(),
+    _realm(),
+    _ref("person_id", "person.id"),
+    Column("role", String(63), nullable=False),
+    Column("ask", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),  # requested | approved | denied | expired | withdrawn
+    _when("created_at"),
+    _when("expires_at"),
+)
+
+access_grant = Table(
+    "access_grant",
+    metadata,
+    _id(),
+    _realm(),
+    _ref("person_id", "person.id"),
+    _ref("request_id", "access_request.id", nullable=True, index=False),
+    Column("role", String(63), nullable=False),
+    Column("policy_digest", String(64), nullable=False),
+    Column("terms", Text, nullable=False),  # JSON: what the role said when the grant was opened
+    Column("reason", Text, nullable=False),
+    _when("opened_at"),
+    _when("ends_at"),
+    _when("ended_at", nullable=True),
+    Column("end_reason", Text, nullable=False),
+)
+Index("ix_access_grant_person_open", access_grant.c.person_id, access_grant.c.ended_at, access_grant.c.ends_at)
+
+grant_target = Table(
+    "grant_target",
+    metadata,
+    Column("grant_id", String(26), ForeignKey("access_grant.id"), primary_key=True),
+    Column("host", String(64), primary_key=True),
+    Column("login", String(32), primary_key=True),
+    _realm(),
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("ca_key_id", String(26), ForeignKey("ca_key.id"), primary_key=True),
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    _realm(),
+    _ref("grant_id", "access_grant.id", nullable=True),
+    _ref("person_id", "person.id", nullable=True),
+    _ref("host_id", "host.id", nullable=True, index=False),
+    Column("key_id", String(255), nullable=False),
+    Column("fingerprint", String(64), nullable=False),  # of the certified key
+    Column("principals", Text, nullable=False),  # JSON list
+    _when("valid_after"),
+    _when("valid_before"),
+    _when("issued_at"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    _id(),
+    _realm(),
+    Column("kind", String(16), nullable=False),  # tunnel | jump | record | kubernetes ...
+    _ref("grant_id", "access_grant.id", nullable=True),
+    Column("target", String(128), nullable=False),
+    _when("started_at"),
+    _when("ended_at", nullable=True),
+    Column("end_reason", Text, nullable=False),
+)
+
+node = Table(
+    "node",
+    metadata,
+    _id(),
+    _realm(),
+    Column("name", String(255), nullable=False),
+    _when("started_at"),
+    _when("seen_at"),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    _realm(),
+    Column("holder", String(26), nullable=False),
+    _when("until"),
+)
+
+due_event = Table(
+    "due_event",
+    metadata,
+    _id(),
+    _realm(),
+    _when("due_at"),
+    Column("kind", String(32), nullable=False),
+    Column("subject", String(64), nullable=False),
+    _when("done_at", nullable=True),
+)
+Index("ix_due_event_open", due_event.c.done_at, due_event.c.due_at)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    _realm(),
+    Column("kind", String(32), nullable=False),
+    Column("payload", Text, nullable=False),
+    _when("created_at"),
+    _when("sent_at", nullable=True),
+)
+
+# The log: `leaf` is what the tree hashes and never changes; the other columns repeat it for searching and are checked
+# against it by `audit verify`; `personal` holds the texts behind the leaf's commitments and may be erased.
+event = Table(
+    "event",
+    metadata,
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String(26), nullable=False, unique=True),
+    Column("realm_id", String(32), nullable=False),
+    Column("time", BigInteger, nullable=False, index=True),
+    Column("type", String(48), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("person_id", String(26), nullable=False),
+    Column("target", String(160), nullable=False),
+    Column("request_id", String(26), nullable=False),
+    Column("grant_id", String(26), nullable=False, index=True),
+    Column("session_id", String(26), nullable=False),
+    Column("key_id", String(255), nullable=False),
+    Column("serial", String(20), nullable=False, index=True),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("personal", Text, nullable=False),  # JSON
+)
+Index("ix_event_person", event.c.person_id, event.c.index)
+Index("ix_event_type", event.c.type, event.c.index)
+Index("ix_event_target", event.c.target, event.c.index)
+
+# One row: how many entries the log has and the hashes of its right edge.
+log_state = Table(
+    "log_state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
+    _when("made_at"),
+)
