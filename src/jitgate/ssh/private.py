@@ -1,0 +1,117 @@
+"""Private keys held in this process: made, read, written, signed with."""
+
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from jitgate.core.errors import BadInput
+from jitgate.core.secret import Secret
+from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key_line
+from jitgate.ssh.signature import ECDSA_HASHES, RSA_HASHES
+from jitgate.ssh.wire import FormatError, put_mpint, put_string, put_uint32, to_base64
+
+MAX_FILE: Final = 1 << 16  # bytes; a private key of 16384 bits takes 12,500
+_PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
+_RSA_SIGNATURE: Final = "rsa-sha2-512"
+_BEGIN: Final = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
+_END: Final = b"-----END OPENSSH PRIVATE KEY-----\n"
+_WIDTH: Final = 70
+_BLOCK: Final = 8
+
+
+class SoftwareKey:
+    """A private key in memory. Shows only its fingerprint; not pickled."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: _PrivateKey) -> None:
+        """`FormatError` for a key of a strength or curve that is not taken."""
+        line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+        self.public: PublicKey = parse_public_key_line(line)[0]
+        self._private = private
+
+    def sign(self, data: bytes) -> bytes:
+        """An SSH signature blob over `data`; RSA with SHA-512."""
+        match self._private:
+            case Ed25519PrivateKey() as ed25519:
+                return put_string(Algorithm.ED25519) + put_string(ed25519.sign(data))
+            case EllipticCurvePrivateKey() as ecdsa:
+                algorithm = self.public.algorithm
+                r, s = decode_dss_signature(ecdsa.sign(data, ECDSA(ECDSA_HASHES[algorithm])))
+                return put_string(algorithm) + put_string(put_mpint(r) + put_mpint(s))
+            case RSAPrivateKey() as rsa:
+                return put_string(_RSA_SIGNATURE) + put_string(rsa.sign(data, PKCS1v15(), RSA_HASHES[_RSA_SIGNATURE]))
+
+    def __repr__(self) -> str:
+        return f"SoftwareKey({self.public.fingerprint})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a SoftwareKey is not pickled")
+
+    def _fields(self) -> bytes:
+        """The private part as an openssh-key-v1 file holds it, type in front (OpenSSH PROTOCOL.key)."""
+        public = self.public.blob
+        match self._private:
+            case Ed25519PrivateKey() as ed25519:
+                return public + put_string(ed25519.private_bytes_raw() + public[-32:])
+            case EllipticCurvePrivateKey() as ecdsa:
+                return public + put_mpint(ecdsa.private_numbers().private_value)
+            case RSAPrivateKey() as rsa:
+                own = rsa.private_numbers()
+                numbers = (own.public_numbers.n, own.public_numbers.e, own.d, own.iqmp, own.p, own.q)
+                return put_string(Algorithm.RSA) + b"".join(map(put_mpint, numbers))
+
+
+def generate_ed25519() -> SoftwareKey:
+    """A fresh key, from the cryptographic library's own randomness."""
+    return SoftwareKey(Ed25519PrivateKey.generate())
+
+
+def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> SoftwareKey:
+    """The key of an OpenSSH or PKCS#8 file; `FormatError` if it is none, is of a type not taken, or does not open."""
+    if len(pem) > MAX_FILE:
+        raise FormatError(f"a private key file has {len(pem)} bytes, more than {MAX_FILE}")
+    if not pem.lstrip().startswith(b"-----BEGIN "):
+        raise FormatError("not a private key file", "give an OpenSSH or PEM private key")
+    password = passphrase.reveal() if passphrase else None
+    load = serialization.load_ssh_private_key if b"OPENSSH" in pem[:64] else serialization.load_pem_private_key
+    try:
+        private = load(pem, password)
+    except UnsupportedAlgorithm:
+        raise FormatError(
+            "a private key of a kind that cannot be read here",
+            "a security key stays in its device; a file with a passphrase may need the bcrypt package",
+        ) from None
+    except (ValueError, TypeError):  # the library's words may quote the file
+        raise FormatError("a private key that does not open", "check the file and its passphrase") from None
+    if not isinstance(private, _PrivateKey):
+        raise FormatError("a private key of a type that is not taken", "use ed25519, ECDSA or RSA")
+    return SoftwareKey(private)
+
+
+def dump_private_key(key: SoftwareKey, comment: str = "") -> Secret[bytes]:
+    """The openssh-key-v1 file, without a passphrase: whoever writes it sets mode 0600."""
+    if not comment.isprintable():
+        raise BadInput("a comment holds a control character")
+    inner = put_uint32(0) * 2 + key._fields() + put_string(comment)  # two equal numbers only show that a cipher opened
+    inner += bytes(range(1, 1 + -len(inner) % _BLOCK))
+    blob = b"openssh-key-v1\x00" + b"".join(
+        (
+            put_string("none"),
+            put_string("none"),
+            put_string(b""),
+            put_uint32(1),
+            put_string(key.public.blob),
+            put_string(inner),
+        )
+    )
+    text = to_base64(blob)
+    lines = "".join(text[i : i + _WIDTH] + "\n" for i in range(0, len(text), _WIDTH))
+    return Secret(_BEGIN + lines.encode("ascii") + _END)
