@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.ids import is_id
 from jitgate.core.text import check_name, shown
-
-if TYPE_CHECKING:
-    from jitgate.ssh.pubkey import PublicKey
+from jitgate.ssh.pubkey import PublicKey
 
 LOCAL_ISSUER = "local"
 """The issuer of persons whom this service signs in itself; their subject is their person id."""
@@ -82,7 +79,7 @@ class RegisteredKey:
 
     id: str
     person_id: str
-    key: "PublicKey"
+    key: PublicKey
     comment: str
     added_at: Micros
     removed_at: Micros | None = None
@@ -113,6 +110,16 @@ class SignIn:
             raise BadInput("a token hash that is not 32 bytes", "store tokens.token_hash(token)")
         if self.expires_at <= self.created_at:
             raise BadInput("a sign-in that ends before it begins", "give it a lifetime")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A local user's secrets as they are stored: the hash, and the seed sealed with a key outside the database."""
+
+    person_id: str
+    password_hash: str = field(repr=False)
+    totp_sealed: bytes = field(repr=False)
+    totp_last_step: int
 
 
 def check_comment(text: str) -> str:
