@@ -29,6 +29,10 @@ metadata = MetaData(
 )
 
 
+# SQLite's row id is an INTEGER primary key; any other type would need a second index.
+_ROW = BigInteger().with_variant(Integer(), "sqlite")
+
+
 def _id(name: str = "id") -> Column[str]:
     return Column(name, String(26), primary_key=True)
 
@@ -117,8 +121,7 @@ credential = Table(
 throttle = Table(
     "throttle",
     metadata,
-    Column("kind", String(16), primary_key=True),  # account | address
-    Column("subject", String(128), primary_key=True),
+    Column("key", String(80), primary_key=True),  # account:HASH | address:IP
     Column("failures", Integer, nullable=False),
     _when("last_at"),
 )
@@ -316,7 +319,7 @@ outbox = Table(
 event = Table(
     "event",
     metadata,
-    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("index", _ROW, primary_key=True, autoincrement=False),
     Column("id", String(26), nullable=False, unique=True),
     Column("realm_id", String(32), nullable=False),
     Column("time", BigInteger, nullable=False, index=True),
@@ -348,7 +351,7 @@ log_state = Table(
 checkpoint = Table(
     "checkpoint",
     metadata,
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", _ROW, primary_key=True, autoincrement=False),
     Column("text", Text, nullable=False),
     _when("made_at"),
 )

@@ -1,0 +1,39 @@
+"""CA keys that are listed, and the serials that nobody has taken yet."""
+
+from sqlalchemy import Connection, insert, select, update
+
+from jitgate.adapters.db import tables as t
+from jitgate.ca.realms import Authority, CaKind, Phase
+from jitgate.core.clock import Micros
+from jitgate.ssh.pubkey import parse_public_key
+
+
+class Authorities:
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def add(self, authority: Authority, at: Micros, first_serial: int) -> None:
+        self._c.execute(
+            insert(t.ca_key).values(
+                id=authority.id,
+                realm_id=authority.realm,
+                kind=authority.kind,
+                public_key=authority.key.blob,
+                phase=authority.phase,
+                created_at=at,
+            )
+        )
+        self._c.execute(insert(t.serial_counter).values(ca_key_id=authority.id, next=first_serial))
+
+    def all(self) -> list[Authority]:
+        rows = self._c.execute(select(t.ca_key).order_by(t.ca_key.c.id))
+        return [
+            Authority(row.id, row.realm_id, CaKind(row.kind), parse_public_key(row.public_key), Phase(row.phase))
+            for row in rows
+        ]
+
+    def take_serials(self, authority_id: str, count: int) -> int:
+        mine = t.serial_counter.c.ca_key_id == authority_id
+        first = self._c.execute(select(t.serial_counter.c.next).where(mine)).scalar_one()
+        self._c.execute(update(t.serial_counter).where(mine).values(next=first + count))
+        return first

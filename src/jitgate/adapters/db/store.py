@@ -1,0 +1,114 @@
+"""Opening the database, and the two ways in: `write` through the one writer, `read` beside it."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+
+from jitgate.adapters.db import tables as t
+from jitgate.adapters.db.migrations.run import upgrade
+from jitgate.adapters.db.transaction import REVOCATION_EPOCH, Transaction
+from jitgate.adapters.db.writer import Writer
+from jitgate.core.errors import BadInput, Unsafe
+from jitgate.core.ids import Random
+
+T = TypeVar("T")
+
+READERS = 4  # threads and connections that read at the same time
+
+
+class Store:
+    """An open database. `close` finishes what waits."""
+
+    def __init__(self, writing: Engine, reading: Engine, random: Random) -> None:
+        self._writing = writing
+        self._reading = reading
+        self._writer = Writer(writing, random)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="jitgate-reader")
+
+    async def write(self, job: Callable[[Transaction], T]) -> T:
+        return await self._writer.submit(job)
+
+    async def read(self, job: Callable[[Transaction], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, job)
+
+    def read_now(self, job: Callable[[Transaction], T]) -> T:
+        """`read` for a caller without an event loop."""
+        with self._reading.connect() as connection:
+            return job(Transaction(connection))
+
+    def close(self) -> None:
+        self._writer.close()
+        self._readers.shutdown()
+        self._reading.dispose()
+        self._writing.dispose()
+
+
+def open_store(url: str, *, random: Random = os.urandom) -> Store:
+    """Open the database at `url` (`sqlite:///FILE`), bring its schema up to date, start the writer."""
+    writing = _engine(url)
+    upgrade(writing)
+    return Store(writing, _engine(url, read_only=True), random)
+
+
+def create_installation(url: str, *, origin: str, values: dict[str, str], now: int) -> None:
+    """Make a new database with its realm `default`, an empty log under `origin`, and the installation's own values.
+
+    A second call on the same database is refused by its primary keys.
+    """
+    engine = _engine(url)
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(t.realm).values(id="default", created_at=now))
+        connection.execute(insert(t.log_state).values(id=1, origin=origin, frontier=b""))
+        rows = [{"name": name, "value": value} for name, value in ({REVOCATION_EPOCH: "0"} | values).items()]
+        connection.execute(insert(t.meta), rows)
+    engine.dispose()
+
+
+def installation_values(store: Store) -> dict[str, str]:
+    def job(transaction: Transaction) -> dict[str, str]:
+        return {row.name: row.value for row in transaction.connection.execute(select(t.meta))}
+
+    return store.read_now(job)
+
+
+def _engine(url: str, *, read_only: bool = False) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise BadInput(
+            "this version keeps its data in SQLite only", "database = 'sqlite:////var/lib/jitgate/jitgate.db'"
+        )
+    _check_file(Path(parsed.database))
+    engine = create_engine(parsed, isolation_level=None, connect_args={"autocommit": True})
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection
+        for setting in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # an answer is given only for what is on the disk
+            "foreign_keys=ON",
+            "busy_timeout=5000",
+            "trusted_schema=OFF",
+            f"query_only={'ON' if read_only else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {setting}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:  # noqa: ANN401  # sqlalchemy's hook is untyped
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _check_file(path: Path) -> None:
+    """The file holds hashes, sealed seeds and people's reasons: made 0600, refused when others can read it."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if path.stat().st_mode & 0o077:
+        raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")

@@ -1,0 +1,1 @@
+"""Transport: the JSON API. FastAPI lives here and nowhere else; every route calls one act of `flow/`."""

@@ -1,0 +1,76 @@
+"""Errors as RFC 9457 problems: what happened, what to do, and the number under which the log knows it."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from jitgate.core.errors import Error
+from jitgate.core.outcome import Check
+
+_LOG = logging.getLogger("jitgate.api")
+
+
+def check_json(check: Check) -> dict[str, str]:
+    return {"name": check.name, "outcome": check.outcome, "why": check.why, "hint": check.hint}
+
+
+def problem(
+    request: Request, status: int, code: str, what: str, hint: str = "", checks: tuple[Check, ...] = ()
+) -> JSONResponse:
+    content: dict[str, Any] = {
+        "type": f"urn:jitgate:problem:{code}",
+        "title": code.replace("_", " "),
+        "status": status,
+        "code": code,
+        "detail": what,
+        "hint": hint,
+        "request_id": request.scope.get("jitgate.request_id", ""),
+    }
+    if checks:
+        content["checks"] = [check_json(check) for check in checks]
+    return JSONResponse(content, status, media_type="application/problem+json")
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+        Error: _on_error,
+        RequestValidationError: _on_invalid,
+        HTTPException: _on_http,
+        Exception: _on_crash,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def _on_error(request: Request, error: Error) -> Response:
+    response = problem(request, error.http_status, error.code, error.what, error.hint, error.checks)
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(-(-retry_after // 1_000_000))
+    if error.http_status == 401:  # noqa: PLR2004  # RFC 9110 15.5.2 asks for the challenge
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
+    # Only where and what kind: the value itself may be a password.
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return problem(request, 400, "bad_input", f"{where}: {first['msg'].lower()}", "see /openapi.json")
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_input")
+    what = {404: "no such address", 405: "not with this method"}.get(error.status_code, "the request is wrong")
+    return problem(request, error.status_code, code, what, "see /openapi.json")
+
+
+async def _on_crash(request: Request, error: Exception) -> Response:
+    _LOG.error("a request crashed", exc_info=error, extra={"request_id": request.scope.get("jitgate.request_id")})
+    return problem(request, 500, "internal", "the service made a mistake", "tell its owner the request id")

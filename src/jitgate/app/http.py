@@ -1,0 +1,100 @@
+"""HTTP on sockets that somebody else accepted: uvicorn's protocol with the limits it does not have."""
+
+import asyncio
+import ssl
+from socket import socket
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_MAX = 32 * 1024  # bytes of request line and headers; tokens are small here
+HEAD_S = 10.0  # seconds until a request's head has come
+TLS_S = 10.0  # seconds for a handshake
+GRACE_S = 10  # seconds that running requests have when the service stops
+CONNECTIONS_MAX = 4096
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, which by itself buffers heads of any size and waits for them for ever."""
+
+    _head_bytes = 0
+    _in_head = True
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEAD_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_head_complete()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_MAX:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        self._in_head = True
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._on_head_complete()
+        super().on_headers_complete()
+
+    def _on_head_complete(self) -> None:
+        self._in_head = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class HttpServer:
+    """One ASGI application, served on whatever sockets are handed to `take`."""
+
+    def __init__(self, application: Any, tls: ssl.SSLContext | None) -> None:  # noqa: ANN401  # ASGI's own type is Any
+        config = uvicorn.Config(
+            application,
+            http=BoundedHttp,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        config.load()
+        self._config = config
+        self._server = uvicorn.Server(config)
+        self._tls = tls
+
+    async def start(self) -> None:
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=[])
+
+    async def run(self) -> None:
+        """The server's clock; returns after `stop`."""
+        await self._server.main_loop()
+        await self._server.shutdown()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    async def take(self, connection: socket) -> None:
+        """Serve plain HTTP on an accepted connection."""
+        await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    async def take_tls(self, connection: socket) -> None:
+        """Serve HTTPS on an accepted connection."""
+        await asyncio.get_running_loop().connect_accepted_socket(
+            self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=TLS_S
+        )
+
+    def _protocol(self) -> BoundedHttp:
+        return BoundedHttp(config=self._config, server_state=self._server.server_state, app_state={})
