@@ -1,1 +1,1 @@
-"""4 proof: what a grant becomes. The certificate's shape, its issue, and the signer's own rules."""
+"""Proof: what a grant becomes as a certificate, who signs it, and the signer's own rules."""

@@ -1,0 +1,78 @@
+"""Turning a spec into a certificate that says exactly that.
+
+Rules, in order:
+1. The body is built from the spec and nothing else; its type refuses what no certificate may say.
+2. The signer signs the bytes, or refuses; a refusal is `Denied` with the signer's own words.
+3. The signature must hold by the key that the spec names; another key's signature is a crash, not a certificate.
+4. What was signed is parsed again and compared with the spec, field by field.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jitgate.ca.model import CertSpec, IssuedCert, Signer, SignerRefusal, SignRequest
+from jitgate.core.errors import BadInput, Denied, Error
+from jitgate.core.outcome import failed
+from jitgate.ssh.cert import CertificateBody, join, to_be_signed
+
+
+class NotWhatWasAsked(Error):
+    """The signer answered with something else than a signature over what it was given. Nothing may leave."""
+
+    http_status = 503
+    default_code = "signer_wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One certificate to be made. `nonce`: 32 random bytes."""
+
+    spec: CertSpec
+    serial: int
+    nonce: bytes
+
+
+async def issue(spec: CertSpec, serial: int, nonce: bytes, signer: Signer) -> IssuedCert:
+    """Raises `FormatError` (the spec), `Denied` (the signer's rules), `Unreachable`, `NotWhatWasAsked`."""
+    (result,) = await issue_many([Order(spec, serial, nonce)], signer)
+    if isinstance(result, Error):
+        raise result
+    return result
+
+
+async def issue_many(orders: Sequence[Order], signer: Signer) -> list[IssuedCert | Error]:
+    """One message to the signer for all. A spec that is wrong raises before anything is signed."""
+    requests = [SignRequest(each.spec.realm, to_be_signed(each.spec.body(each.serial), each.nonce)) for each in orders]
+    answers = await signer.sign(requests)
+    if len(answers) != len(orders):
+        raise NotWhatWasAsked("the signer gave another number of answers than it was asked for")
+    return [_finished(order, request, answer) for order, request, answer in zip(orders, requests, answers, strict=True)]
+
+
+def _finished(order: Order, request: SignRequest, answer: bytes | SignerRefusal) -> IssuedCert | Error:
+    if isinstance(answer, SignerRefusal):
+        return Denied(
+            f"the signer refuses: {answer.why}", answer.hint, checks=(failed(answer.code, answer.why, answer.hint),)
+        )
+    try:
+        certificate = join(request.tbs, answer)
+    except BadInput as error:
+        return NotWhatWasAsked(f"the signer's signature is not taken: {error.what}")
+    if certificate.nonce != order.nonce or not _says(certificate.body, order.spec, order.serial):
+        return NotWhatWasAsked("the signed certificate differs from what was asked for")
+    return IssuedCert(certificate, order.spec.realm, order.spec.grant_id)
+
+
+def _says(body: CertificateBody, spec: CertSpec, serial: int) -> bool:
+    return (
+        body.type is spec.type
+        and body.key == spec.key
+        and body.serial == serial
+        and body.key_id == spec.key_id
+        and body.principals == spec.principals
+        and body.valid_after == spec.valid_after_s
+        and body.valid_before == spec.valid_before_s
+        and body.critical_options == spec.critical_options
+        and body.extensions == spec.extensions
+        and body.ca == spec.ca
+    )
