@@ -1,0 +1,179 @@
+"""Entries: an event as leaf bytes that never change, texts beside it that may be erased, and columns for searching.
+
+The leaf is JSON in the canonical form of RFC 8785 (our keys are ASCII, our numbers whole and under 2^53, so sorted keys
+and no white space are all of it), empty fields left out, a serial as decimal text. A personal text is not in it, only
+`sha256(salt || field || 0 || text)` with 16 random bytes as salt: erasing salt and text leaves the leaf, every proof
+and every checkpoint as they were, and the commitment then says nothing about the text.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from jitgate.audit.events import Event, escape
+from jitgate.audit.tree import EMPTY, Frontier, hash_leaf
+from jitgate.core.ids import Random, new_id
+from jitgate.core.outcome import Check, Outcome
+
+__all__ = [
+    "EMPTY",
+    "Columns",
+    "Entry",
+    "Frontier",
+    "Leaf",
+    "Personal",
+    "append",
+    "columns_of",
+    "commitment",
+    "decode_personal",
+    "encode_personal",
+    "erase",
+]
+
+LEAF_VERSION = 1
+SALT_SIZE = 16
+CHECKS_MAX = 64  # of one decision; the rest is counted in a last one
+WORDS_MAX = 400  # characters of one check's why, and of its hint
+
+PERSONAL = ("actor", "subject", "source", "reason", "key_id", "checks")
+_PREFIX = {field: field.encode() + b"\0" for field in PERSONAL}
+_REFERENCES = ("target", "subject", "request", "grant", "session")
+
+Leaf = dict[str, Any]
+"""A leaf's JSON object. Nobody vouches for one that comes from a database, `verify` does not believe its types."""
+
+Personal = dict[str, tuple[bytes, str]]
+"""Salt and text by field; a field that was erased, or that the event does not have, is not there."""
+
+_write: Callable[[object], str] = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
+
+
+class Columns(NamedTuple):
+    """What a store may search by, besides the index. All of it stands in the leaf; `verify` compares."""
+
+    id: str
+    time: int  # microseconds
+    realm: str
+    type: str
+    outcome: str
+    person: str  # who acted, or ""
+    subject: str  # whom it was done to, or ""
+    target: str
+    host: str  # the host of the target, or ""
+    request: str
+    grant: str
+    session: str
+    serial: str  # decimal, or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`personal` is the stored form of the texts, see `encode_personal`."""
+
+    index: int
+    id: str
+    event: Event
+    leaf: bytes
+    leaf_hash: bytes
+    personal: str
+    columns: Columns
+
+
+def append(frontier: Frontier, events: Iterable[Event], *, random: Random) -> tuple[Frontier, tuple[Entry, ...]]:
+    """The next entries of the log, and its new edge. The index of each is the size of the tree before it."""
+    entries = tuple(_entry(frontier.size + at, event, random) for at, event in enumerate(events))
+    return frontier.extend(entry.leaf_hash for entry in entries), entries
+
+
+def _entry(index: int, event: Event, random: Random) -> Entry:
+    checks = _recordable(event.checks)
+    texts = {
+        "actor": event.actor.name,
+        "subject": event.subject_name,
+        "source": event.source,
+        "reason": event.reason,
+        "key_id": event.key_id,
+        "checks": _write([[check.why, check.hint] for check in checks]) if checks else "",
+    }
+    personal: Personal = {field: (random(SALT_SIZE), text) for field, text in texts.items() if text}
+    actor: dict[str, str] = {"kind": event.actor.kind}
+    if event.actor.person:
+        actor["person"] = event.actor.person
+    body: Leaf = {
+        "v": LEAF_VERSION,
+        "index": index,
+        "id": new_id(event.time, random),
+        "time": event.time,
+        "realm": event.realm,
+        "type": event.type.value,
+        "outcome": event.outcome,
+        "actor": actor,
+    }
+    body |= {field: value for field in _REFERENCES if (value := getattr(event, field))}
+    if event.serial is not None:
+        body["serial"] = str(event.serial)
+    if checks:
+        body["checks"] = [[check.name, check.outcome.value] for check in checks]
+    if event.detail:
+        body["detail"] = dict(event.detail)
+    if personal:
+        body["personal"] = {field: commitment(field, salt, text) for field, (salt, text) in personal.items()}
+    leaf = _write(body).encode()
+    columns = columns_of(body)
+    return Entry(index, columns.id, event, leaf, hash_leaf(leaf), encode_personal(personal), columns)
+
+
+def commitment(field: str, salt: bytes, text: str) -> str:
+    """SHA-256 in hex. A field's name and the zero byte after it keep one field's text from passing as another's."""
+    return sha256(salt + _PREFIX[field] + text.encode()).hexdigest()
+
+
+def columns_of(body: Leaf) -> Columns:
+    """The columns of a leaf's object. Raises KeyError, TypeError or AttributeError for what `append` never made."""
+    get = body.get
+    target = get("target", "")
+    return Columns(
+        body["id"],
+        body["time"],
+        body["realm"],
+        body["type"],
+        body["outcome"],
+        body["actor"].get("person", ""),
+        get("subject", ""),
+        target,
+        target.partition("host:")[2],
+        get("request", ""),
+        get("grant", ""),
+        get("session", ""),
+        get("serial", ""),
+    )
+
+
+def encode_personal(personal: Personal) -> str:
+    """The texts as one JSON text for a column: {"field": ["salt in hex", "text"]}."""
+    return _write({field: [salt.hex(), text] for field, (salt, text) in personal.items()}) if personal else ""
+
+
+def decode_personal(stored: str) -> Personal:
+    """Raises ValueError, TypeError or AttributeError for what `encode_personal` never made."""
+    if not stored:
+        return {}
+    return {field: (bytes.fromhex(salt), text) for field, (salt, text) in json.loads(stored).items()}
+
+
+def erase(stored: str, fields: Collection[str]) -> str:
+    """The stored form without the texts and salts of `fields`."""
+    return encode_personal({field: kept for field, kept in decode_personal(stored).items() if field not in fields})
+
+
+def _recordable(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    kept = checks if len(checks) <= CHECKS_MAX else checks[: CHECKS_MAX - 1]
+    safe = tuple(
+        Check(escape(c.name, 64), c.outcome, escape(c.why, WORDS_MAX), escape(c.hint, WORDS_MAX)) for c in kept
+    )
+    left = len(checks) - len(kept)
+    return (*safe, Check("more", Outcome.FAILED, f"{left} more checks are not recorded")) if left else safe

@@ -1,0 +1,122 @@
+"""The closed set of event types, and which fields each must and may carry.
+
+A type's name is `subject.act`. Every event carries type, outcome, time, realm and actor; every event may carry
+`source`, `request` and the detail `sign_in`. What else, the table says; the rest is refused by `Event`'s constructor.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Outcome = Literal["allowed", "refused", "done"]
+"""`allowed` and `refused` are decisions; `done` is something that happened."""
+
+
+class EventType(StrEnum):
+    SERVICE_STARTED = "service.started"
+    SERVICE_STOPPED = "service.stopped"
+    SERVICE_RESTORED = "service.restored"  # from a backup: a new epoch of serials begins
+    CHECKPOINT_RECONCILED = "checkpoint.reconciled"  # at start, log and the signer's newest checkpoint agree
+    CHECKPOINT_REFUSED = "checkpoint.refused"  # they do not, or the signer would not sign: rolled back or forked
+    POLICY_APPLIED = "policy.applied"
+    POLICY_REFUSED = "policy.refused"
+    PERSON_ADDED = "person.added"
+    PERSON_CHANGED = "person.changed"  # groups, admin, password or one-time code secret
+    PERSON_DISABLED = "person.disabled"
+    PERSON_ENABLED = "person.enabled"
+    PERSON_ERASED = "person.erased"  # personal texts taken out of the log; commitments stay
+    IDENTITY_LINKED = "identity.linked"
+    IDENTITY_UNLINKED = "identity.unlinked"
+    SIGN_IN_SUCCEEDED = "sign_in.succeeded"
+    SIGN_IN_REFUSED = "sign_in.refused"
+    SIGN_IN_ENDED = "sign_in.ended"
+    SIGN_IN_FLOOD = "sign_in.flood"  # refusals before authentication: one an address a minute, with their count
+    KEY_REGISTERED = "key.registered"
+    KEY_REFUSED = "key.refused"
+    KEY_REMOVED = "key.removed"
+    HOST_ADDED = "host.added"
+    HOST_CHANGED = "host.changed"
+    HOST_REMOVED = "host.removed"
+    GRANT_OPENED = "grant.opened"
+    GRANT_REFUSED = "grant.refused"
+    GRANT_ENDED = "grant.ended"
+    CERTIFICATE_ISSUED = "certificate.issued"
+    CERTIFICATE_REFUSED = "certificate.refused"
+    CERTIFICATE_UNRELEASED = "certificate.unreleased"  # signed, but never left: a burnt serial
+    CA_KEY_ADDED = "ca.key_added"
+    CA_KEY_RETIRED = "ca.key_retired"
+    REQUEST_REFUSED = "request.refused"  # a signed-in request that failed before its own decision: proof, form, route
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an event of one type carries. Detail keys map to `str` or `int`."""
+
+    outcome: Outcome
+    must: frozenset[str]
+    may: frozenset[str]
+    detail_must: dict[str, type]
+    detail_may: dict[str, type]
+
+
+ALWAYS_MAY = frozenset({"source", "request"})
+_ALWAYS_DETAIL: dict[str, type] = {"sign_in": str}
+
+
+def _shape(outcome: Outcome, must: str = "", may: str = "", detail: str = "", detail_may: str = "") -> Shape:
+    required, optional = _keys(detail), _keys(detail_may)
+    return Shape(outcome, frozenset(must.split()), frozenset(may.split()), required, _ALWAYS_DETAIL | optional)
+
+
+def _keys(words: str) -> dict[str, type]:
+    """`"role ends_at#"`: a text and, marked by #, a number."""
+    return {word.rstrip("#"): int if word.endswith("#") else str for word in words.split()}
+
+
+# Digests are SHA-256 in hex, fingerprints "SHA256:...", times in microseconds, lists joined by a single space.
+# `ca` is the fingerprint of the CA key, `digest` of a certificate is over the bytes that were signed.
+SHAPES: dict[EventType, Shape] = {
+    EventType.SERVICE_STARTED: _shape("done", detail_may="version node parts epoch#"),
+    EventType.SERVICE_STOPPED: _shape("done", detail_may="node why"),
+    EventType.SERVICE_RESTORED: _shape("done", "", "reason", "epoch#", "size#"),
+    EventType.CHECKPOINT_RECONCILED: _shape("done", detail="size# root"),
+    EventType.CHECKPOINT_REFUSED: _shape("refused", "", "checks", "size# root", "signer_size# signer_root why"),
+    EventType.POLICY_APPLIED: _shape(
+        "done", "", "reason", "digest roles#", "previous added removed changed removed_deny signed_by"
+    ),
+    EventType.POLICY_REFUSED: _shape("refused", "", "checks reason", "", "digest code"),
+    EventType.PERSON_ADDED: _shape("done", "subject subject_name", "reason", "", "groups admin#"),
+    EventType.PERSON_CHANGED: _shape("done", "subject", "subject_name reason", "what", "groups admin#"),
+    EventType.PERSON_DISABLED: _shape("done", "subject", "subject_name reason"),
+    EventType.PERSON_ENABLED: _shape("done", "subject", "subject_name reason"),
+    EventType.PERSON_ERASED: _shape("done", "subject", "reason", "fields entries#"),
+    EventType.IDENTITY_LINKED: _shape("done", "subject", "subject_name reason", "issuer"),
+    EventType.IDENTITY_UNLINKED: _shape("done", "subject", "subject_name reason", "issuer"),
+    EventType.SIGN_IN_SUCCEEDED: _shape("allowed", "person", "checks", "sign_in factors", "fingerprint expires_at#"),
+    EventType.SIGN_IN_REFUSED: _shape("refused", "", "subject subject_name checks", "", "code fingerprint"),
+    EventType.SIGN_IN_ENDED: _shape("done", "", "subject subject_name reason", "sign_in", "why"),
+    EventType.SIGN_IN_FLOOD: _shape("refused", "source", "", "count#", "since# code"),
+    EventType.KEY_REGISTERED: _shape("allowed", "person", "", "fingerprint algorithm", "key how"),
+    EventType.KEY_REFUSED: _shape("refused", "", "checks", "", "fingerprint algorithm code"),
+    EventType.KEY_REMOVED: _shape("done", "", "subject subject_name reason", "fingerprint", "key"),
+    EventType.HOST_ADDED: _shape("done", "target", "reason", "fingerprint", "address port# logins labels"),
+    EventType.HOST_CHANGED: _shape("done", "target", "reason", "", "fingerprint address port# logins labels"),
+    EventType.HOST_REMOVED: _shape("done", "target", "reason"),
+    EventType.GRANT_OPENED: _shape("allowed", "person target grant", "checks reason", "role policy ends_at#", "ticket"),
+    EventType.GRANT_REFUSED: _shape("refused", "", "target checks reason grant", "code", "role policy ticket"),
+    EventType.GRANT_ENDED: _shape("done", "grant", "target subject subject_name reason", "why"),
+    EventType.CERTIFICATE_ISSUED: _shape(
+        "allowed",
+        "target key_id serial",
+        "grant session checks",
+        "kind ca digest fingerprint valid_after# valid_before#",
+        "principals role policy",
+    ),
+    EventType.CERTIFICATE_REFUSED: _shape(
+        "refused", "", "target grant session checks reason", "code", "kind ca fingerprint role policy"
+    ),
+    EventType.CERTIFICATE_UNRELEASED: _shape("done", "serial", "target grant key_id checks", "ca digest", "kind why"),
+    EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind"),
+    EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
+    EventType.REQUEST_REFUSED: _shape("refused", "", "target grant checks", "code", "method route fingerprint"),
+}
