@@ -6,6 +6,7 @@ Sources: draft-miller-ssh-cert 2.1 and 2.2; OpenSSH auth-options.c (`cert_option
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from jitgate.core.text import shown
@@ -107,6 +108,7 @@ def _source_address(name: str, value: str) -> None:
         )
 
 
+@lru_cache(maxsize=1024)  # roles name the same few networks again and again
 def _is_network(item: str) -> bool:
     try:
         network = ipaddress.ip_network(item, strict=True)

@@ -11,11 +11,19 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from jitgate.core.errors import BadInput
 from jitgate.core.secret import Secret
-from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key_line
+from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key, parse_public_key_line
 from jitgate.ssh.signature import ECDSA_HASHES, RSA_HASHES
-from jitgate.ssh.wire import FormatError, put_mpint, put_string, put_uint32, to_base64
+from jitgate.ssh.wire import (
+    FormatError,
+    Reader,
+    check_comment,
+    from_base64,
+    put_mpint,
+    put_string,
+    put_uint32,
+    to_base64,
+)
 
 MAX_FILE: Final = 1 << 16  # bytes; a private key of 16384 bits takes 12,500
 _PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
@@ -24,6 +32,7 @@ _BEGIN: Final = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
 _END: Final = b"-----END OPENSSH PRIVATE KEY-----\n"
 _WIDTH: Final = 70
 _BLOCK: Final = 8
+_MAGIC: Final = b"openssh-key-v1\x00"
 
 
 class SoftwareKey:
@@ -33,7 +42,10 @@ class SoftwareKey:
 
     def __init__(self, private: _PrivateKey) -> None:
         """`FormatError` for a key of a strength or curve that is not taken."""
-        line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+        try:
+            line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+        except ValueError:
+            raise FormatError("a private key on a curve that is not taken", "use ed25519, ECDSA or RSA") from None
         self.public: PublicKey = parse_public_key_line(line)[0]
         self._private = private
 
@@ -75,19 +87,23 @@ def generate_ed25519() -> SoftwareKey:
 
 
 def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> SoftwareKey:
-    """The key of an OpenSSH or PKCS#8 file; `FormatError` if it is none, is of a type not taken, or does not open."""
+    """The key of an OpenSSH or PKCS#8 file; `FormatError` if it is none, is of a type not taken, or does not open.
+
+    The file is its owner's own: what a passphrase costs to try is up to the file.
+    """
     if len(pem) > MAX_FILE:
         raise FormatError(f"a private key file has {len(pem)} bytes, more than {MAX_FILE}")
-    if not pem.lstrip().startswith(b"-----BEGIN "):
-        raise FormatError("not a private key file", "give an OpenSSH or PEM private key")
     password = passphrase.reveal() if passphrase else None
-    load = serialization.load_ssh_private_key if b"OPENSSH" in pem[:64] else serialization.load_pem_private_key
+    private: object
     try:
-        private = load(pem, password)
+        if pem.startswith(_BEGIN):
+            _check_head(pem)
+            private = serialization.load_ssh_private_key(pem, password)
+        else:
+            private = serialization.load_pem_private_key(pem, password)
     except UnsupportedAlgorithm:
         raise FormatError(
-            "a private key of a kind that cannot be read here",
-            "a security key stays in its device; a file with a passphrase may need the bcrypt package",
+            "a private key in a form that cannot be read here", "a passphrase on an OpenSSH key needs bcrypt installed"
         ) from None
     except (ValueError, TypeError):  # the library's words may quote the file
         raise FormatError("a private key that does not open", "check the file and its passphrase") from None
@@ -96,13 +112,30 @@ def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> Sof
     return SoftwareKey(private)
 
 
+def _check_head(pem: bytes) -> None:
+    """Refuses by its public half, which stands open in front, what the library would try, warn of or guess at."""
+    try:
+        text = pem.removeprefix(_BEGIN).removesuffix(_END).decode("ascii").replace("\n", "")
+    except UnicodeDecodeError:
+        raise FormatError("a private key file is not ASCII") from None
+    reader = Reader(from_base64(text, MAX_FILE))
+    if reader.take(len(_MAGIC)) != _MAGIC:
+        raise FormatError("not an OpenSSH private key")
+    for _ in ("cipher", "kdf", "kdf options"):
+        reader.string()
+    if reader.uint32() != 1:
+        raise FormatError("a private key file with more keys than one")
+    if parse_public_key(reader.string()).algorithm.is_sk:
+        raise FormatError("the private key is in a security key", "sign with ssh-keygen, which talks to the device")
+
+
 def dump_private_key(key: SoftwareKey, comment: str = "") -> Secret[bytes]:
     """The openssh-key-v1 file, without a passphrase: whoever writes it sets mode 0600."""
-    if not comment.isprintable():
-        raise BadInput("a comment holds a control character")
-    inner = put_uint32(0) * 2 + key._fields() + put_string(comment)  # two equal numbers only show that a cipher opened
+    inner = (
+        put_uint32(0) * 2 + key._fields() + put_string(check_comment(comment))
+    )  # two equal numbers only show that a cipher opened
     inner += bytes(range(1, 1 + -len(inner) % _BLOCK))
-    blob = b"openssh-key-v1\x00" + b"".join(
+    blob = _MAGIC + b"".join(
         (
             put_string("none"),
             put_string("none"),

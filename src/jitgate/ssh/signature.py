@@ -76,7 +76,7 @@ def _verify(by: Material, name: str, value: bytes, data: bytes) -> None:
     match by.key:
         case RSAPublicKey() as rsa:
             if len(value) != (rsa.key_size + 7) // 8:
-                raise FormatError("an RSA signature is not as long as its key")
+                raise BadSignature("an RSA signature is not as long as its key")
             rsa.verify(value, data, PKCS1v15(), RSA_HASHES[name])
         case EllipticCurvePublicKey() as ecdsa:
             numbers = Reader(value)

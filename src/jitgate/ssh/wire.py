@@ -9,6 +9,8 @@ from jitgate.core.text import shown
 MAX_STRING: Final = 1 << 17
 """Bytes: nothing that this codec reads is longer than a certificate, and that is at most this long."""
 
+_CUT: Final = "the data ends in the middle of a value"
+
 
 class FormatError(BadInput):
     """Bytes or values that have no place in the format; nothing of them may be used."""
@@ -31,7 +33,7 @@ class Reader:
         """The next `count` bytes."""
         end = self._at + count
         if end > len(self._data):
-            raise FormatError("the data ends in the middle of a value")
+            raise FormatError(_CUT)
         found = self._data[self._at : end]
         self._at = end
         return found
@@ -53,10 +55,14 @@ class Reader:
 
     def string(self, limit: int = MAX_STRING) -> bytes:
         """A string of at most `limit` bytes."""
-        length = self.uint32()
-        if length > limit:
-            raise FormatError(f"a string has {length} bytes, more than {limit}")
-        return self.take(length)
+        start = self._at + 4
+        end = start + int.from_bytes(self._data[self._at : start], "big")
+        if end - start > limit:
+            raise FormatError(f"a string has {end - start} bytes, more than {limit}")
+        if end > len(self._data):  # so it is, too, when the length itself is cut
+            raise FormatError(_CUT)
+        self._at = end
+        return self._data[start:end]
 
     def text(self, limit: int = MAX_STRING) -> str:
         """A string that is UTF-8. It may hold control characters: whoever asks checks for its own use."""
