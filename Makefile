@@ -1,7 +1,7 @@
 # jitgate: `make demo` and `make test` are all that a newcomer needs. Both do their own set-up: a Python environment in
 # .venv, and programs that the machine lacks unpacked into a cache folder. Nothing is installed and no service started.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers check bench profile mutate env env-dev parts python
+.PHONY: help demo test test-peers check bench profile mutate pins env env-dev parts python
 .SUFFIXES:
 
 PYTHON ?= python3
@@ -31,6 +31,12 @@ check: env-dev ## lint, format, types, import rules, rules over the source tree,
 
 bench profile mutate: ## not there yet (each says so and fails)
 	@echo "make: error: there is no make $@ yet" >&2; exit 1
+
+PIN = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml $(ARGS)
+pins: ## requirements/*.txt after a change of pyproject.toml (needs uv; newer versions: ARGS=--upgrade)
+	@$(PIN) -o requirements/client.txt
+	@$(PIN) --extra server -o requirements/server.txt
+	@$(PIN) --extra server --group test --group check -o requirements/dev.txt
 
 # --- set-up, which the targets above call ---
 

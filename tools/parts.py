@@ -98,11 +98,13 @@ def start_script(program: Path, tree: Path) -> str:
 
 def _own_options(program: Path) -> list[str]:
     """What a program must be told to find its other halves: from OpenSSH 9.8 on sshd is two, then three programs."""
-    if program.name != "sshd":
-        return []
-    halves = program.parent.parent / "lib" / "openssh"
-    known = {"SshdSessionPath": halves / "sshd-session", "SshdAuthPath": halves / "sshd-auth"}
-    return [f"-o{option}={path}" for option, path in known.items() if path.exists()]
+    if program.name in ("scp", "sftp"):
+        return ["-S", str(program.with_name("ssh"))]
+    if program.name == "sshd":
+        halves = program.parent.parent / "lib" / "openssh"
+        known = {"SshdSessionPath": halves / "sshd-session", "SshdAuthPath": halves / "sshd-auth"}
+        return [f"-o{option}={path}" for option, path in known.items() if path.exists()]
+    return []
 
 
 def main() -> None:
