@@ -56,13 +56,7 @@ def seal(body: bytes, key_name: str, sign: Callable[[bytes], bytes], public: byt
 
 def open_checkpoint(text: str, key_name: str, public: bytes) -> Checkpoint:
     """What the checkpoint says, if this key signed it and its origin is the key's name; else `BadInput`."""
-    if len(text) > TEXT_MAX or any(c < " " and c != "\n" for c in text):
-        raise BadInput("not a checkpoint", "a text file of a few lines, as it was published")
-    unverified_text, blank, signatures = text.rpartition("\n\n")
-    lines = signatures.split("\n")
-    if not blank or lines.pop() or not 1 <= len(lines) <= SIGNATURES_MAX:
-        raise BadInput("not a checkpoint: no signature", "three lines, an empty one, and one or more of signatures")
-    body = f"{unverified_text}\n".encode()
+    unverified_body, lines = _split(text)
     known = [_signature_of(line, key_name, _key_id(key_name, public)) for line in lines]
     ours = [signature for signature in known if signature is not None]
     if not ours:
@@ -70,11 +64,27 @@ def open_checkpoint(text: str, key_name: str, public: bytes) -> Checkpoint:
             f"the checkpoint is not signed by {shown(key_name)}", "is it this log's, and this the log's key?"
         )
     for signature in ours:
-        _verify(public, signature, body)
-    checkpoint = parse_body(body)
+        _verify(public, signature, unverified_body)
+    checkpoint = parse_body(unverified_body)
     if checkpoint.origin != key_name:
         raise BadInput(f"the checkpoint is of the log {shown(checkpoint.origin)}", f"wanted is {shown(key_name)}")
     return checkpoint
+
+
+def unverified_checkpoint(text: str) -> Checkpoint:
+    """What the checkpoint claims, its signatures not checked; `BadInput` for what is none."""
+    return parse_body(_split(text)[0])
+
+
+def _split(text: str) -> tuple[bytes, list[str]]:
+    """Body and signature lines of a signed note."""
+    if type(text) is not str or len(text) > TEXT_MAX or any(c < " " and c != "\n" for c in text):
+        raise BadInput("not a checkpoint", "a text file of a few lines, as it was published")
+    body, blank, signatures = text.rpartition("\n\n")
+    lines = signatures.split("\n")
+    if not blank or lines.pop() or not 1 <= len(lines) <= SIGNATURES_MAX:
+        raise BadInput("not a checkpoint: no signature", "three lines, an empty one, and one or more of signatures")
+    return f"{body}\n".encode(), lines
 
 
 def parse_body(body: bytes) -> Checkpoint:

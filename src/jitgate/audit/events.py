@@ -136,12 +136,14 @@ _OPTIONAL = (
 def check_text(name: str, value: str, limit: int) -> None:
     if type(value) is not str or len(value) > limit:
         raise BadInput(f"the {name} is no text of at most {limit} characters")
-    if bad := _UNSAFE.search(value):
+    if not (value.isascii() and value.isprintable()) and (bad := _UNSAFE.search(value)):
         raise BadInput(f"the {name} has a control or invisible character U+{ord(bad[0]):04X}", "use plain text")
 
 
 def escape(value: str, limit: int) -> str:
     """Any text as one that `check_text` takes: control and invisible characters as \\uXXXX, cut to `limit`."""
+    if len(value) <= limit and value.isascii() and value.isprintable():
+        return value
     escaped = _UNSAFE.sub(lambda bad: f"\\u{ord(bad[0]):04x}", value[:limit])
     return escaped if len(escaped) <= limit and len(value) <= limit else escaped[: limit - 1] + "…"
 

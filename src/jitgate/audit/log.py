@@ -38,7 +38,9 @@ CHECKS_MAX = 64  # of one decision; the rest is counted in a last one
 WORDS_MAX = 400  # characters of one check's why, and of its hint
 
 PERSONAL = ("actor", "subject", "source", "reason", "key_id", "checks")
-_PREFIX = {field: field.encode() + b"\0" for field in PERSONAL}
+PREFIX = {field: field.encode() + b"\0" for field in PERSONAL}
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+"""What reading a row can raise that `append` never made."""
 _REFERENCES = ("target", "subject", "request", "grant", "session")
 
 Leaf = dict[str, Any]
@@ -72,7 +74,7 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`personal` is the stored form of the texts, see `encode_personal`."""
+    """`personal` is what is stored of the texts, see `encode_personal`."""
 
     index: int
     id: str
@@ -117,7 +119,7 @@ def _entry(index: int, event: Event, random: Random) -> Entry:
     if event.serial is not None:
         body["serial"] = str(event.serial)
     if checks:
-        body["checks"] = [[check.name, check.outcome.value] for check in checks]
+        body["checks"] = [f"{check.name}:{check.outcome.value}" for check in checks]
     if event.detail:
         body["detail"] = dict(event.detail)
     if personal:
@@ -129,7 +131,7 @@ def _entry(index: int, event: Event, random: Random) -> Entry:
 
 def commitment(field: str, salt: bytes, text: str) -> str:
     """SHA-256 in hex. A field's name and the zero byte after it keep one field's text from passing as another's."""
-    return sha256(salt + _PREFIX[field] + text.encode()).hexdigest()
+    return sha256(salt + PREFIX[field] + text.encode()).hexdigest()
 
 
 def columns_of(body: Leaf) -> Columns:
@@ -154,15 +156,14 @@ def columns_of(body: Leaf) -> Columns:
 
 
 def encode_personal(personal: Personal) -> str:
-    """The texts as one JSON text for a column: {"field": ["salt in hex", "text"]}."""
-    return _write({field: [salt.hex(), text] for field, (salt, text) in personal.items()}) if personal else ""
+    """The texts for one column: a line `FIELD SALT TEXT` each, the salt in hex. No text has a line break in it."""
+    return "\n".join([f"{field} {salt.hex()} {text}" for field, (salt, text) in personal.items()])
 
 
 def decode_personal(stored: str) -> Personal:
     """Raises ValueError, TypeError or AttributeError for what `encode_personal` never made."""
-    if not stored:
-        return {}
-    return {field: (bytes.fromhex(salt), text) for field, (salt, text) in json.loads(stored).items()}
+    lines = [line.split(" ", 2) for line in stored.split("\n")] if stored else []
+    return {field: (bytes.fromhex(salt), text) for field, salt, text in lines}
 
 
 def erase(stored: str, fields: Collection[str]) -> str:
