@@ -79,7 +79,7 @@ def origin_of(url: str) -> str:
     except ValueError:
         host, port = None, None
     else:
-        if parts.scheme not in _DEFAULT_PORTS or parts.username is not None or parts.password is not None:
+        if parts.scheme not in _DEFAULT_PORTS or parts.username is not None:
             host = None
     if not host:
         raise BadInput(f"not the address of a service: {shown(url)}", "like https://jitgate.example.com")

@@ -1,8 +1,9 @@
 """The decision of a local sign-in: key proof, throttles, then password and one-time code in one answer.
 
-The caller (`flow/`) does: load the throttles; `begin`; store the throttles that it gives; `identify` (slow, so outside
-every transaction, and few at a time: 64 MiB each); in one transaction take the step (refuse if it was taken meanwhile),
-delete the account's throttle, give back the address's (`throttle.forgiven`), register the key, write sign-in and event.
+The caller (`flow/`) does: in one transaction load the throttles (under `throttle.account_subject`, `address_subject`),
+`begin`, store the throttles that it gives; then `identify` (slow, so outside every transaction, and few at a time:
+64 MiB each); in one transaction take the step (refuse if it was taken meanwhile), delete the account's throttle, give
+back the address's (`throttle.forgiven` of the row as it is then), register the key, write sign-in and event.
 """
 
 from collections.abc import Callable

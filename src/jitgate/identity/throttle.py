@@ -20,7 +20,7 @@ _COUNT_MAX = 1000  # failures are not counted beyond: the wait has long been at 
 class Limit:
     """`free` failures cost nothing; the next one makes the following attempt wait `first`, then twice that, to `cap`.
 
-    After `forget` without a failure the count starts anew.
+    After `forget` (longer than `cap`) without a failure the count starts anew.
     """
 
     free: int
@@ -58,7 +58,7 @@ class Throttled(TooMany):
 
 def wait(throttle: Throttle | None, now: Micros, limit: Limit = ACCOUNT) -> Micros:
     """How long until the next attempt is looked at; 0: go ahead."""
-    if throttle is None or is_forgotten(throttle, now, limit) or throttle.failures <= limit.free:
+    if throttle is None or throttle.failures <= limit.free:
         return 0
     doublings = min(throttle.failures - limit.free - 1, 40)  # bounded: 2**40 s is beyond any cap
     pause = min(limit.first << doublings, limit.cap)

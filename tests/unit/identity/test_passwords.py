@@ -55,8 +55,10 @@ def test_an_older_hash_is_replaced():
 class Counting:
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.longest = 0
 
-    def verify(self, stored: str, _password: bytes) -> bool:
+    def verify(self, stored: str, password: bytes) -> bool:
+        self.longest = max(self.longest, len(password))
         self.asked.append(stored)
         return True
 
@@ -69,6 +71,7 @@ def test_every_check_is_one_verification_by_todays_parameters(monkeypatch, store
     fits = len(password) <= LENGTH_MAX
     assert verify_password(stored if known else None, Secret(password)) is (known and fits)
     assert len(hasher.asked) == 1
+    assert hasher.longest <= LENGTH_MAX  # a stranger does not choose how much is hashed
     monkeypatch.undo()
     assert not needs_rehash(hasher.asked[0])
 

@@ -245,7 +245,8 @@ def test_no_secret_is_in_any_repr():
     begun = Attempt(shown, KEY.public, "", Throttle(1, NOW), Throttle(1, NOW))
     accepted = Work().identify(evidence(), FACTS)
     sign_in = SignIn(ALICE.id, ALICE.id, hashlib.sha256(b"token").digest(), ((Factor.TOTP, 1),), 1, 2)
-    secrets = ("hunter2", "135792", HASH, repr(SEED.reveal())[2:-1], repr(SEALING.reveal()), repr(sign_in.token_hash))
+    raw = (SEED.reveal(), SEALING.reveal(), sign_in.token_hash, credential_of(ALICE).totp_sealed)
+    secrets = ("hunter2", "135792", HASH, *(repr(value)[2:-1] for value in raw))
     for thing in (shown, begun, FACTS, accepted, sign_in):
         text = repr(thing)
         assert not [secret for secret in secrets if secret in text]
