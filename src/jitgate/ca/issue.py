@@ -2,7 +2,7 @@
 
 Rules, in order:
 1. The body is built from the spec and nothing else; its type refuses what no certificate may say.
-2. The signer signs the bytes, or refuses; a refusal is `Denied` with the signer's own words.
+2. The signer signs the bytes, or refuses; a refusal is `Denied` with the signer's own words, or `SerialUsed`.
 3. The signature must hold by the key that the spec names; another key's signature is a crash, not a certificate.
 4. What was signed is parsed again and compared with the spec, field by field.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jitgate.ca.model import CertSpec, IssuedCert, Signer, SignerRefusal, SignRequest
-from jitgate.core.errors import BadInput, Denied, Error
+from jitgate.core.errors import BadInput, Conflict, Denied, Error
 from jitgate.core.outcome import failed
 from jitgate.ssh.cert import CertificateBody, join, to_be_signed
 
@@ -21,6 +21,12 @@ class NotWhatWasAsked(Error):
 
     http_status = 503
     default_code = "signer_wrong"
+
+
+class SerialUsed(Conflict):
+    """The signer has seen this serial, or may have before it was restarted: take another one and ask again."""
+
+    default_code = "serial_used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Order:
 
 
 async def issue(spec: CertSpec, serial: int, nonce: bytes, signer: Signer) -> IssuedCert:
-    """Raises `FormatError` (the spec), `Denied` (the signer's rules), `Unreachable`, `NotWhatWasAsked`."""
+    """Raises `FormatError` (the spec), `Denied` (the signer's rules), `SerialUsed`, `Unreachable`, `NotWhatWasAsked`."""
     (result,) = await issue_many([Order(spec, serial, nonce)], signer)
     if isinstance(result, Error):
         raise result
@@ -51,6 +57,8 @@ async def issue_many(orders: Sequence[Order], signer: Signer) -> list[IssuedCert
 
 def _finished(order: Order, request: SignRequest, answer: bytes | SignerRefusal) -> IssuedCert | Error:
     if isinstance(answer, SignerRefusal):
+        if answer.code == "serial":
+            return SerialUsed(f"the signer refuses: {answer.why}", answer.hint)
         return Denied(
             f"the signer refuses: {answer.why}", answer.hint, checks=(failed(answer.code, answer.why, answer.hint),)
         )

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from jitgate.ssh.pubkey import PublicKey
 
+DEFAULT_REALM = "default"  # the one realm of a new installation; events that belong to no other are its own
+
 
 class CaKind(StrEnum):
     USER = "user"  # signs what persons hold

@@ -37,7 +37,6 @@ def block(first: int, count: int) -> range:
 
 def after_restore(next_serial: int, epoch: int, random: Random) -> int:
     """Where to go on after a restore that began `epoch`: above all that was ever given out before."""
-    start = first_serial(epoch, random)
-    if start <= next_serial:
+    if epoch <= epoch_of(next_serial):
         raise Conflict("the restore epoch has not moved", "restore with: jitgate restore")
-    return start
+    return first_serial(epoch, random)

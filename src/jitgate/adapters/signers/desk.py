@@ -1,0 +1,201 @@
+"""Where each request to the signer is judged, listed and only then signed.
+
+For each certificate, in order: it parses exactly; its authority is a key that we hold, for that realm; its subject is
+none of our own keys; it breaks no ceiling; its serial was never signed under that key; its key's rate allows it. Then
+the whole batch goes to the list with one sync, and then the keys sign.
+
+Serials: each key remembers the serials of this run above a floor, and the floor. At a start the floor is the highest
+serial in the list; it is raised to the middle whenever the memory is full. A serial at or below the floor is refused,
+whether it was used or not: serials count up, so what is refused wrongly was reserved long ago, or before a restart.
+
+Checkpoints: of our own origin only, and only of a log that is larger than the one signed last, or the same. So one
+signer never vouches for two histories of one length; that a longer one continues the shorter is `audit verify`'s part.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from jitgate.audit.checkpoint import parse_body
+from jitgate.ca.ceilings import broken, next_slot
+from jitgate.ca.model import HeldKey, HeldKeys, SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.realms import CaKind
+from jitgate.ca.rules import Ceiling, Rules, UserCeiling
+from jitgate.ca.signed import MARK_EVERY, LogHead, Summary, entry_line, head_line, mark_line
+from jitgate.core.clock import Clock, Micros
+from jitgate.core.errors import BadInput, Unsafe
+from jitgate.core.outcome import Check, failed
+from jitgate.ssh.cert import CertificateBody, parse_to_be_signed
+from jitgate.ssh.private import SoftwareKey
+from jitgate.ssh.pubkey import Algorithm
+from jitgate.ssh.wire import Reader
+
+SERIALS_KEPT: Final = 100_000  # about 10 MB a key; a window far wider than the blocks that processes hold in reserve
+
+
+@dataclass(slots=True)
+class _Held:
+    key: SoftwareKey
+    fingerprint: str
+    ceiling: Ceiling
+    floor: int
+    seen: set[int] = field(default_factory=set)
+    free_at: Micros = 0
+
+    def knows(self, serial: int) -> bool:
+        return serial <= self.floor or serial in self.seen
+
+    def take(self, serial: int) -> None:
+        self.seen.add(serial)
+        if len(self.seen) > SERIALS_KEPT:
+            kept = sorted(self.seen)[SERIALS_KEPT // 2 :]
+            self.floor, self.seen = kept[0] - 1, set(kept)
+
+    @property
+    def highest(self) -> int:
+        return max(self.seen, default=self.floor)
+
+
+@dataclass(slots=True)
+class _Accepted:
+    place: int
+    held: _Held
+    tbs: bytes
+
+
+class Desk:
+    """The signer's state. Not thread-safe: one loop asks it.
+
+    `keys`: private keys by file name. `append` makes lines durable and raises `OSError` if it cannot; the desk must
+    then not be used again. `clock` is the wall clock, `tick` a monotonic one in microseconds.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        keys: Mapping[str, SoftwareKey],
+        before: Summary,
+        append: Callable[[list[bytes]], None],
+        *,
+        clock: Clock,
+        tick: Clock,
+    ) -> None:
+        self._log, self._origin = keys[rules.log_key], rules.origin
+        if self._log.public.algorithm is not Algorithm.ED25519:
+            raise Unsafe("the log key is not an ed25519 key", "a checkpoint has no other kind of signature")
+        self._own = {key.public for key in keys.values()}
+        if len(self._own) != len(keys):
+            raise Unsafe("two files hold the same key", "each realm and kind, and the log, has keys of its own")
+        self._held = {
+            keys[name].public: _Held(keys[name], mark, ceiling, before.serials.get(mark, 0))
+            for ceiling in rules.ceilings
+            for name in ceiling.keys
+            for mark in [keys[name].public.fingerprint]
+        }
+        self._before, self._head = before, before.head
+        self._append, self._clock, self._tick = append, clock, tick
+        self._since_mark = 0
+        append([self._mark()])  # shows at once whether the list can be written
+
+    def keys(self) -> HeldKeys:
+        held = tuple(
+            HeldKey(each.ceiling.realm, CaKind.USER if isinstance(each.ceiling, UserCeiling) else CaKind.HOST, key)
+            for key, each in self._held.items()
+        )
+        return HeldKeys(held, self._log.public, self._origin)
+
+    def sign(self, requests: Sequence[SignRequest]) -> list[bytes | SignerRefusal]:
+        """Signature blobs and refusals in the order of the requests; what is signed is in the list before."""
+        now = self._clock()
+        results: list[bytes | SignerRefusal] = []
+        accepted: list[_Accepted] = []
+        lines: list[bytes] = []
+        for place, request in enumerate(requests):
+            judged = self._judge(request, now)
+            if isinstance(judged, Check):
+                results.append(SignerRefusal(judged.name, judged.why, judged.hint))
+                continue
+            held, body = judged
+            held.take(body.serial)
+            results.append(b"")
+            accepted.append(_Accepted(place, held, request.tbs))
+            lines.append(entry_line(_entry(held, body, request.tbs, now)))
+        self._list(lines)
+        for each in accepted:
+            results[each.place] = each.held.key.sign(each.tbs)
+        return results
+
+    def checkpoint(self, body: bytes) -> bytes | SignerRefusal:
+        """The raw signature over a checkpoint's text."""
+        try:
+            found = parse_body(body)
+        except BadInput as error:
+            return SignerRefusal("checkpoint", error.what, error.hint)
+        head = LogHead(found.size, base64.b64encode(found.root).decode())
+        if body != f"{self._origin}\n{head.size}\n{head.root}\n".encode():
+            return SignerRefusal("checkpoint", f"it is not of the log {self._origin}, or says more than size and root")
+        if head != self._head:
+            if self._head and head.size <= self._head.size:
+                return SignerRefusal("checkpoint", f"size {head.size}, but {self._head.size} was signed", _FORKED)
+            self._list([head_line(head, self._clock())])
+            self._head = head
+        reader = Reader(self._log.sign(body))
+        reader.string()
+        return reader.string()
+
+    def _judge(self, request: SignRequest, now: Micros) -> tuple[_Held, CertificateBody] | Check:
+        try:
+            body, _ = parse_to_be_signed(request.tbs)
+        except BadInput as error:
+            return failed("malformed", error.what, error.hint)
+        held = self._held.get(body.ca)
+        if held is None or held.ceiling.realm != request.realm:
+            return failed("authority", f"no key {body.ca.fingerprint} for the realm", "is it in signer.toml?")
+        if body.key in self._own:
+            return failed("own_key", "a certificate for a key that the signer holds itself")
+        if checks := broken(body, held.ceiling, now):
+            return checks[0]
+        if held.knows(body.serial):
+            return failed("serial", f"the serial {body.serial} was used, or may have been", "take another serial")
+        free_at = next_slot(held.free_at, held.ceiling, self._tick())
+        if free_at is None:
+            return failed(
+                "rate",
+                f"more than {held.ceiling.rate_per_minute} certificates a minute",
+                "wait, or raise rate_per_minute",
+            )
+        held.free_at = free_at
+        return held, body
+
+    def _list(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        self._since_mark += len(lines)
+        if self._since_mark >= MARK_EVERY:
+            self._since_mark = 0
+            lines = [*lines, self._mark()]
+        self._append(lines)
+
+    def _mark(self) -> bytes:
+        serials = dict(self._before.serials) | {each.fingerprint: each.highest for each in self._held.values()}
+        return mark_line(Summary(serials, self._head), self._clock())
+
+
+_FORKED: Final = "the database is older than the log key's last signature, or was changed: jitgate audit verify"
+
+
+def _entry(held: _Held, body: CertificateBody, tbs: bytes, now: Micros) -> SignedEntry:
+    return SignedEntry(
+        time=now,
+        realm=held.ceiling.realm,
+        ca=held.fingerprint,
+        type=body.type,
+        serial=body.serial,
+        key_id=body.key_id,
+        key=body.key.fingerprint,
+        principals=body.principals,
+        valid_before=body.valid_before,
+        tbs_sha256=hashlib.sha256(tbs).hexdigest(),
+    )

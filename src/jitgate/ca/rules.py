@@ -1,0 +1,243 @@
+"""The signer's own file, `signer.toml`: which keys it holds and what each may sign at most.
+
+Every line is required and no other is taken: nothing is allowed by leaving a line out, and a misspelt limit is not a
+missing one.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from jitgate.ca.realms import CaKind
+from jitgate.core.clock import DAY, HOUR, SECOND
+from jitgate.core.errors import BadInput
+from jitgate.core.text import check_name, shown
+from jitgate.ssh.cert import MAX_PRINCIPALS
+from jitgate.ssh.pubkey import Algorithm
+
+FILE_MAX: Final = 1 << 18  # bytes; some hundred realms
+_RATE_MAX: Final = 6_000_000  # a minute: 100,000/s, more than one process signs
+_LIFETIME_MAX_S: Final = 400 * DAY // SECOND
+_KEY_FILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_SCOPE: Final = re.compile(r"[a-z]{1,16}")
+_OPTION: Final = re.compile(r"[A-Za-z0-9@._-]{1,127}")
+_PATTERN: Final = re.compile(r"\*(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){2,8}")
+_ORIGIN: Final = re.compile(r"[a-z0-9][a-z0-9.:/_-]{0,254}")
+
+ANY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class UserCeiling:
+    """What the user keys of one realm may sign. `keys` are file names; `logins` may hold `*` for every login."""
+
+    realm: str
+    keys: tuple[str, ...]
+    max_lifetime_s: int
+    max_principals: int
+    scopes: frozenset[str]
+    logins: frozenset[str]
+    denied_logins: frozenset[str]
+    extensions: frozenset[str]
+    critical_options: frozenset[str]
+    key_algorithms: frozenset[str]
+    rate_per_minute: int
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostCeiling:
+    """What the host keys of one realm may sign: for a host, its NAME and NAME + `pattern` without its `*`."""
+
+    realm: str
+    keys: tuple[str, ...]
+    max_lifetime_s: int
+    pattern: str
+    extensions: frozenset[str]
+    key_algorithms: frozenset[str]
+    rate_per_minute: int
+    burst: int
+
+
+Ceiling = UserCeiling | HostCeiling
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`log_key`: file name; `origin`: the first line of every checkpoint that it signs."""
+
+    ceilings: tuple[Ceiling, ...]
+    log_key: str
+    origin: str
+
+
+def read_rules(text: str) -> Rules:
+    """The rules in the text of a `signer.toml`; `BadInput` names what is wrong with it."""
+    if len(text) > FILE_MAX:
+        raise BadInput(f"signer.toml has {len(text)} characters", f"at most {FILE_MAX}")
+    try:
+        content: dict[str, object] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"signer.toml is not TOML: {error}") from None
+    _only(content, {"log", "user", "host"}, "signer.toml")
+    log = _table(content["log"], "[log]")
+    _only(log, {"key", "origin"}, "[log]")
+    ceilings: list[Ceiling] = []
+    for kind, made in ((CaKind.USER, UserCeiling), (CaKind.HOST, HostCeiling)):
+        tables = content[kind]
+        if not isinstance(tables, list):
+            raise BadInput(f"signer.toml: {kind} is not a list of tables", f"write [[{kind}]]")
+        ceilings += [_ceiling(table, kind, made) for table in tables]
+    rules = Rules(tuple(ceilings), _matching(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"]))
+    _check_keys(rules)
+    return rules
+
+
+def _ceiling(found: object, kind: CaKind, made: type[UserCeiling] | type[HostCeiling]) -> Ceiling:
+    where = f"[[{kind}]]"
+    table = _table(found, where)
+    names = {field.name for field in fields(made)}
+    _only(table, names, where)
+    values: dict[str, object] = {}
+    for name in names:
+        try:
+            values[name] = _READERS[name](table[name])
+        except BadInput as error:
+            raise BadInput(f"signer.toml: {where}: {name}: {error.what}", error.hint) from None
+    return made(**values)  # type: ignore[arg-type]  # each value came from its field's reader
+
+
+def _check_keys(rules: Rules) -> None:
+    files = [file for each in rules.ceilings for file in each.keys] + [rules.log_key]
+    if twice := next((file for file in files if files.count(file) > 1), None):
+        raise BadInput(f"signer.toml: the key {shown(twice)} stands there twice", "each key is for one realm and kind")
+    places = [(type(each), each.realm) for each in rules.ceilings]
+    if len(set(places)) != len(places):
+        raise BadInput("signer.toml: a realm has two tables of one kind", "list all its keys in one table")
+
+
+def _table(found: object, where: str) -> dict[str, object]:
+    if not isinstance(found, dict):
+        raise BadInput(f"signer.toml: {where} is not a table")
+    return found
+
+
+def _only(found: dict[str, object], names: Iterable[str], where: str) -> None:
+    if unknown := sorted(found.keys() - set(names)):
+        raise BadInput(f"{where}: unknown name {shown(unknown[0])}", f"known are {', '.join(sorted(names))}")
+    if missing := sorted(set(names) - found.keys()):
+        raise BadInput(f"{where}: {missing[0]} is missing", "nothing is allowed by leaving a line out")
+
+
+def _number(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise BadInput(f"not a number from {least} to {most}")
+        return value
+
+    return read
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise BadInput(f"not a value that is taken: {shown(str(value))}")
+        return value
+
+    return read
+
+
+def _each(read: Callable[[object], str], least: int = 0) -> Callable[[object], tuple[str, ...]]:
+    def read_all(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) < least:
+            raise BadInput("not a list" + f" of at least {least}" * bool(least))
+        return tuple(read(item) for item in value)
+
+    return read_all
+
+
+def _set(read: Callable[[object], str]) -> Callable[[object], frozenset[str]]:
+    return lambda value: frozenset(_each(read)(value))
+
+
+def _login(value: object) -> str:
+    return ANY if value == ANY else check_name("login", str(value))
+
+
+def _algorithm(value: object) -> str:
+    if value not in list(Algorithm):
+        raise BadInput(f"not a key type: {shown(str(value))}", f"one of {', '.join(Algorithm)}")
+    return str(value)
+
+
+_READERS: Final[dict[str, Callable[[object], object]]] = {
+    "realm": lambda value: check_name("realm", str(value)),
+    "keys": _each(_matching(_KEY_FILE), 1),
+    "max_lifetime_s": _number(1, _LIFETIME_MAX_S),
+    "max_principals": _number(1, MAX_PRINCIPALS),
+    "scopes": _set(_matching(_SCOPE)),
+    "logins": _set(_login),
+    "denied_logins": _set(lambda value: check_name("login", str(value))),
+    "pattern": _matching(_PATTERN),
+    "extensions": _set(_matching(_OPTION)),
+    "critical_options": _set(_matching(_OPTION)),
+    "key_algorithms": _set(_algorithm),
+    "rate_per_minute": _number(1, _RATE_MAX),
+    "burst": _number(1, _RATE_MAX),
+}
+
+_HEAD: Final = """\
+# What the signer's keys may sign at most, whatever the service asks for. The signer reads this file when it starts.
+# Lower these to what your roles need: a service that somebody took over gets certificates within them.
+
+[log]
+key = "{log}"
+origin = "{origin}"
+"""
+
+_USER: Final = """
+[[user]]
+realm = "{realm}"
+keys = ["{key}"]
+max_lifetime_s = {lifetime}
+max_principals = 32
+# what may stand behind the @ of a principal: LOGIN@host:NAME
+scopes = ["host"]
+logins = ["*"]
+denied_logins = []
+extensions = [
+  "metadata@jitgate", "permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty",
+  "permit-user-rc",
+]
+critical_options = ["force-command", "source-address", "verify-required"]
+key_algorithms = [{algorithms}]
+# of each key: so many at once, then so many a minute
+burst = 20000
+rate_per_minute = 3000
+"""
+
+_HOST: Final = """
+[[host]]
+realm = "{realm}"
+keys = ["{key}"]
+max_lifetime_s = {lifetime}
+pattern = "*.{realm}.jitgate"
+extensions = []
+key_algorithms = [{algorithms}]
+burst = 2000
+rate_per_minute = 600
+"""
+
+
+def default_rules(origin: str, realm: str, *, user_key: str, host_key: str, log_key: str) -> str:
+    """The text of the file that a new installation begins with."""
+    algorithms = "\n  " + "\n  ".join(f'"{each}",' for each in Algorithm) + "\n"
+    # a person's: the longest that a role may ask for; a host's: what `jitgate host add` asks for
+    user_s, host_s = 24 * HOUR // SECOND, 90 * DAY // SECOND
+    return (
+        _HEAD.format(log=log_key, origin=origin)
+        + _USER.format(realm=realm, key=user_key, lifetime=user_s, algorithms=algorithms)
+        + _HOST.format(realm=realm, key=host_key, lifetime=host_s, algorithms=algorithms)
+    )
