@@ -55,8 +55,9 @@ _write: Callable[[object], str] = json.JSONEncoder(
 
 
 class Columns(NamedTuple):
-    """What a store may search by, besides the index. All of it stands in the leaf; `verify` compares."""
+    """What a store may search by. All of it stands in the leaf; `verify` compares."""
 
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on this
     id: str
     time: int  # microseconds
     realm: str
@@ -139,6 +140,7 @@ def columns_of(body: Leaf) -> Columns:
     get = body.get
     target = get("target", "")
     return Columns(
+        body["index"],
         body["id"],
         body["time"],
         body["realm"],

@@ -115,7 +115,9 @@ SHAPES: dict[EventType, Shape] = {
     EventType.CERTIFICATE_REFUSED: _shape(
         "refused", "", "target grant session checks reason", "code", "kind ca fingerprint role policy"
     ),
-    EventType.CERTIFICATE_UNRELEASED: _shape("done", "serial", "target grant key_id checks", "ca digest", "kind why"),
+    EventType.CERTIFICATE_UNRELEASED: _shape(
+        "done", "serial", "target grant key_id checks", "ca digest", "kind why principals fingerprint valid_before#"
+    ),
     EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind"),
     EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
     EventType.REQUEST_REFUSED: _shape("refused", "", "target grant checks", "code", "method route fingerprint"),

@@ -19,8 +19,8 @@ from jitgate.audit.signed import Difference, LoggedItem, SignedItem
 from jitgate.audit.tree import HASH_SIZE, Frontier, push
 from jitgate.core.clock import Micros
 
-Row = tuple[int, Columns, bytes, str]
-"""A stored entry: index, columns, leaf, personal; in the order of the index."""
+Row = tuple[Columns, bytes, str]
+"""A stored entry: columns, leaf, personal; in the order of the index."""
 
 _KNOWN = frozenset(kind.value for kind in EventType)
 _CERTIFICATES = frozenset({EventType.CERTIFICATE_ISSUED.value, EventType.CERTIFICATE_UNRELEASED.value})
@@ -51,18 +51,18 @@ def verify(
     size = expected = 0
     anchors.at(size, edge)
     next_size = anchors.next_size
-    for index, columns, leaf, personal in rows:
-        if index != expected:
-            expected = _gap(report, index, expected)
+    for columns, leaf, personal in rows:
+        if columns[0] != expected:
+            expected = _gap(report, columns[0], expected)
         expected += 1
         leaf_hash, certificate = _NO_HASH, None
         try:
             leaf_hash = sha256(b"\0" + leaf).digest()
-            certificate = _check_row(report, index, columns, leaf.decode(), personal)
+            certificate = _check_row(report, columns, leaf.decode(), personal)
         except MALFORMED:
             report.tell(Kind.UNREADABLE, expected - 1, f"entry {expected - 1} has a form that this version never wrote")
         if certificate is not None and difference is not None:
-            difference.logged(index, certificate)
+            difference.logged(expected - 1, certificate)
         push(edge, size, leaf_hash)
         size += 1
         if size == next_size:
@@ -75,15 +75,16 @@ def verify(
     return report
 
 
-def _check_row(report: Report, index: int, columns: Columns, leaf: str, personal: str) -> LoggedItem | None:
+def _check_row(report: Report, columns: Columns, leaf: str, personal: str) -> LoggedItem | None:
     """Compare a row with its leaf; the certificate that it tells of. Raises one of `MALFORMED`."""
+    index = columns[0]
     body, end = _read(leaf)
     kind = body["type"]
     if end != len(leaf) or body["v"] != LEAF_VERSION or kind not in _KNOWN:
         raise ValueError
     if body["index"] != index:
         report.tell(Kind.MOVED, index, f"row {index} holds what was written as entry {int(body['index'])}")
-    if columns_of(body) != columns:
+    elif columns_of(body) != columns:
         report.tell(Kind.COLUMN, index, f"entry {index}: {_differing(body, columns)} is not what the leaf says")
     _check_personal(report, index, body, personal)
     return _certificate(body) if kind in _CERTIFICATES else None
