@@ -97,9 +97,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _fetch(packages: Sequence[str], parts: Path) -> Path:
-    hint = f"install it: apt-get install {' '.join(packages)}"
+    hint = f"does apt-get update reach its sources? or install it: apt-get install {' '.join(packages)}"
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise MissingError(f"{packages[0]} is not on this machine, and there is no apt to fetch it with", hint)
+        raise MissingError(
+            f"{packages[0]} is not on this machine, and there is no apt to fetch it with", "install it by hand"
+        )
     say(f"fetching Debian's {', '.join(packages)} into {parts} (unpacked there, not installed)")
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=parts) as temporary:
         work = Path(temporary)
