@@ -1,0 +1,172 @@
+"""The questions that a role asks, one function each. Each answers with a `Check`; none raises.
+
+For a deny rule "passed" means that the rule applies. There a crash counts as applying (decide.py).
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from jitgate.core.clock import SECOND
+from jitgate.core.outcome import Check, crashed, failed, passed
+from jitgate.core.text import shown
+from jitgate.identity.model import Factor, VerifiedIdentity
+from jitgate.policy.model import Ask, Facts, HostFacts, Renewal
+from jitgate.policy.role import CLIENT
+from jitgate.policy.rule import Rule, covers
+
+_BUILT_FACTORS = frozenset(factor.value for factor in Factor)
+_EVERYONE = passed("person", "everyone")
+_ANY_SOURCE = passed("source", "any address")
+_MINUTES = passed("minutes", "within the role's time")
+_FACTORS = passed("factors", "as signed in")
+_APPROVAL = passed("approval", "none asked for")
+_RECORDING = passed("recording", "none asked for")
+_SCHEDULE = passed("schedule", "at any time")
+_NO_REASON_ASKED = passed("reason", "none asked for")
+_REASON = passed("reason", "given")
+_ANY_LOGIN = passed("login", "any login")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who asks what, taken apart once for all roles. `address`: None if the source is no IP address."""
+
+    identity: VerifiedIdentity
+    ask: Ask
+    facts: Facts
+    renewing: Renewal | None
+    groups: frozenset[str]
+    address: IPv4Address | IPv6Address | None
+
+
+def take_apart(identity: VerifiedIdentity, ask: Ask, facts: Facts, renewing: Renewal | None) -> Question:
+    return Question(identity, ask, facts, renewing, frozenset(identity.groups), _address(facts.source))
+
+
+def _address(source: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(source)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or (None if address.scope_id else address)
+    return address
+
+
+def is_stranger(rule: Rule, question: Question) -> bool:
+    """Whether the person is outside the role's groups and users."""
+    return (
+        not rule.everyone
+        and question.identity.name not in rule.users
+        and rule.groups.isdisjoint(question.groups)
+    )  # fmt: skip
+
+
+def person(rule: Rule, question: Question) -> Check:
+    if rule.everyone:
+        return _EVERYONE
+    if is_stranger(rule, question):
+        return rule.stranger
+    name = question.identity.name
+    if name in rule.users:
+        return passed("person", f"{name} is named")
+    return passed("person", f"{name} is in group {min(rule.groups & question.groups)}")
+
+
+def host(rule: Rule, facts: HostFacts) -> Check:
+    what = rule.role.what
+    if covers(rule, facts):
+        labels = ", ".join(f"{key}={facts.labels[key]}" for key in what.labels)
+        return passed("host", f"{facts.name} has {labels}" if labels else f"{facts.name} is covered")
+    if rule.role.realm != facts.realm:
+        return failed("host", f"the role is for realm {rule.role.realm}", f"ask in realm {rule.role.realm}")
+    for key, values in what.labels.items():
+        if facts.labels.get(key) not in values:
+            wanted = f"{key}={' or '.join(values)}"
+            return failed("host", f"{facts.name} has no label {wanted}", f"label the host {wanted}")
+    return failed("host", f"{facts.name} is none of {', '.join(what.hosts)}", "name the host in the role")
+
+
+def source(rule: Rule, question: Question) -> Check:
+    if not rule.networks and CLIENT not in rule.role.options.source_address:
+        return _ANY_SOURCE
+    if question.address is None:
+        return crashed("source", f"the address {shown(question.facts.source)} cannot be read")
+    if not rule.networks:
+        return _ANY_SOURCE
+    if any(question.address in network for network in rule.networks):
+        return passed("source", f"{question.address} is inside")
+    networks = ", ".join(map(str, rule.networks))
+    return failed("source", f"{question.address} is outside {networks}", f"come from {networks}")
+
+
+def login(rule: Rule, facts: HostFacts, wanted: str) -> Check:
+    """`wanted`: the login in question; "" if the host has none that a role gives."""
+    if rule.denies:
+        if not rule.logins:
+            return _ANY_LOGIN
+        return passed("login", f"{wanted} is named") if wanted in rule.logins else failed("login", f"not {wanted}")
+    given = [each for each in facts.logins if each in rule.logins]
+    if wanted in given:
+        return passed("login", f"{wanted} is given")
+    if not given:
+        return failed("login", f"{facts.name} has none of the role's logins: {', '.join(sorted(rule.logins))}")
+    return failed("login", f"gives {', '.join(given)}, not {wanted}", f"ask for {' or '.join(given)}")
+
+
+def minutes(rule: Rule, question: Question) -> Check:
+    longest = rule.role.how_long.grant
+    if question.renewing:
+        if question.facts.now - question.renewing.opened_at < longest * SECOND:
+            return _MINUTES
+        return failed("minutes", f"the role gives {span(longest)} and they have passed", "ask for a new grant")
+    if question.ask.minutes is None or question.ask.minutes * 60 <= longest:
+        return _MINUTES
+    hint = f"ask for at most {longest // 60} minutes" if longest >= 60 else "do not ask for minutes"  # noqa: PLR2004
+    return failed("minutes", f"{question.ask.minutes} minutes asked, the role gives at most {span(longest)}", hint)
+
+
+def span(seconds: int) -> str:
+    """Seconds as a role file says them: 900 is "15m"."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def factors(rule: Rule, question: Question) -> Check:
+    wanted = rule.role.factors
+    if not wanted:
+        return _FACTORS
+    if missing := [each for each in wanted if each not in _BUILT_FACTORS]:
+        return failed("factors", f"asks for {', '.join(missing)}, which this version cannot check")
+    shown_factors = {factor.value for factor, _ in question.identity.factors}
+    if absent := [each for each in wanted if each not in shown_factors]:
+        return failed("factors", f"signed in without {', '.join(absent)}", f"sign in again with {', '.join(absent)}")
+    return _FACTORS
+
+
+def approval(rule: Rule) -> Check:
+    if rule.role.approval is None:
+        return _APPROVAL
+    return failed("approval", "asks for approval, which this version cannot give")
+
+
+def recording(rule: Rule) -> Check:
+    if rule.role.recording == "none":
+        return _RECORDING
+    return failed("recording", "asks for recording, which this version cannot do")
+
+
+def schedule(rule: Rule) -> Check:
+    if rule.role.schedule is None:
+        return _SCHEDULE
+    return failed("schedule", "has a schedule, which this version cannot follow")
+
+
+def reason(rule: Rule, question: Question) -> Check:
+    if rule.role.reason == "optional":
+        return _NO_REASON_ASKED
+    if question.ask.reason.strip():
+        return _REASON
+    return failed("reason", "a reason is required", "say why you need it")

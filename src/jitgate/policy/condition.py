@@ -1,0 +1,143 @@
+"""Conditions in CEL, over a closed set of names. The only importer of `cel`.
+
+The library checks names when a condition runs; an unknown one must not wait until then. So the text is
+read first by condition_text.py, which knows less than CEL, and the library's own list of the names that it found is
+compared with that: the two cannot read one text differently.
+
+Rules at load:
+1. At most `LENGTH_MAX` characters and `DEPTH_MAX` brackets deep; plain strings with the escapes \\\\ \\' \\" only; no
+   comments, maps, floats, raw or triple-quoted strings.
+2. Names: `user.{name,groups,issuer}`, `auth.{factors,age_s}`, `host.{name,labels,realm}`,
+   `request.{login,minutes,reason,ticket}`, `source.ip`, `now`. Labels as `host.labels.KEY` or `host.labels["KEY"]`.
+3. Functions: those of `METHODS` and `FUNCTIONS`. `exists`, `all` and `exists_one` never inside one another.
+4. A pattern of `matches` is a literal with `^` and `$` around all of it: a pattern that matches somewhere is a hole.
+5. A trial run on a sample must give true or false; only a missing label may make it fail.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import cel
+
+from jitgate.core.clock import Micros
+from jitgate.core.errors import BadInput
+from jitgate.core.outcome import Check, crashed, failed, passed
+from jitgate.core.text import shown
+from jitgate.policy.condition_text import FUNCTIONS, METHODS, Reading
+
+ENTRIES_MAX = 256  # of a list or map handed to a condition: it may be walked
+
+_OPERATORS = frozenset({
+    "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "_&&_", "_||_", "!_", "-_", "_+_", "_-_", "_*_", "_/_", "_%_",
+    "_?_:_", "@in", "_[_]", "@not_strictly_false",
+})  # fmt: skip
+
+Context = cel.Context
+"""The closed names with their values; costly to make, cheap to use again."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition that loaded. `roots`: which of the closed names it looks at."""
+
+    text: str
+    roots: frozenset[str]
+    _program: cel.Program
+
+    def run(self, context: Context) -> object:
+        """What the condition gives; raises whatever the library does."""
+        return self._program.execute(context)
+
+
+def compile_condition(text: str) -> Condition:
+    """The condition, by the rules above; else `BadInput`."""
+    read = Reading(text)
+    try:
+        program = _guarded(lambda: cel.compile(text))
+    except _BrokenError as error:
+        raise BadInput(f"not a condition: {error}", "see docs/policy.md") from None
+    names, functions = set(program.variables()), set(program.functions())
+    if not names <= read.roots | read.bound or not functions <= METHODS | FUNCTIONS | _OPERATORS:
+        raise BadInput("a condition that reads in two ways", "write it more plainly")
+    condition = Condition(text, frozenset(read.roots), program)
+    try:
+        if not isinstance(_guarded(lambda: condition.run(_SAMPLE)), bool):
+            raise BadInput("the condition gives no true or false", "end in a comparison")
+    except _NoLabelError:
+        pass
+    except _BrokenError as error:
+        raise BadInput(f"the condition cannot run: {error}", "compare values of one type") from None
+    return condition
+
+
+def evaluate(condition: Condition, variables: Callable[[], Context]) -> Check:
+    """Passed only if the condition gives true. Anything but true and false is a crash; nothing is raised."""
+    try:
+        result = _guarded(lambda: condition.run(variables()))
+    except _NoLabelError as error:
+        return crashed("condition", str(error), "label the host, or guard the label with has()")
+    except _BrokenError as error:
+        return crashed("condition", f"the condition broke: {error}")
+    if result is True:
+        return passed("condition", f"true: {condition.text}")
+    if result is False:
+        return failed("condition", f"false: {condition.text}", f"make this true: {condition.text}")
+    return crashed("condition", "the condition gave no true or false")
+
+
+def variables(
+    *,
+    user: tuple[str, tuple[str, ...], str],
+    auth: tuple[tuple[str, ...], int],
+    host: tuple[str, Mapping[str, str], str],
+    request: tuple[str, int, str, str],
+    source: str,
+    now: Micros,
+) -> Context:
+    """The closed names with their values, in the order of rule 2. Raises `BadInput` if a list is too long."""
+    if len(user[1]) > ENTRIES_MAX or len(host[1]) > ENTRIES_MAX:
+        raise BadInput("more groups or labels than a condition may walk", f"at most {ENTRIES_MAX}")
+    return Context(
+        {
+            "user": {"name": user[0], "groups": list(user[1]), "issuer": user[2]},
+            "auth": {"factors": list(auth[0]), "age_s": auth[1]},
+            "host": {"name": host[0], "labels": dict(host[1]), "realm": host[2]},
+            "request": dict(zip(("login", "minutes", "reason", "ticket"), request, strict=True)),
+            "source": {"ip": source},
+            "now": datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now),
+        }
+    )
+
+
+_SAMPLE = variables(
+    user=("alice", ("ops",), "local"),
+    auth=(("password", "totp"), 60),
+    host=("web1", {"env": "prod"}, "default"),
+    request=("ubuntu", 60, "a reason", "T-1"),
+    source="192.0.2.1",
+    now=0,
+)
+
+
+class _BrokenError(Exception):
+    """The library could not; with its words, safe to show."""
+
+
+class _NoLabelError(_BrokenError):
+    """A label that the host lacks; fields of a closed name cannot be missing."""
+
+
+def _guarded(action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except KeyError as error:
+        raise _NoLabelError(f"the host has no label {shown(str(error.args[0]))}") from None
+    except BaseException as error:  # noqa: BLE001  # a panic in the library is no `Exception`
+        lines = [line.partition("<input>:")[2] or line for line in str(error).splitlines()]
+        raise _BrokenError(shown(next(filter(None, lines), type(error).__name__), 160)) from None
