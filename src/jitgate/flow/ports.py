@@ -1,14 +1,15 @@
 """What the acts need from the outside.
 
 A `Store` takes jobs: plain functions over a transaction `Tx`. `write` jobs run one after the other, in groups
-committed with one full sync; a job that raises leaves no trace, a job that returns is durable before its caller goes on.
+committed with one full sync; a job that raises leaves no trace, one that returns is durable before its caller goes on.
 Events that a job appends to `tx.log` are written in that same commit, and get their index there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from jitgate.audit.events import Event
+from jitgate.audit.log import Columns
 from jitgate.audit.query import Query
 from jitgate.ca.realms import Authority
 from jitgate.core.clock import Micros
@@ -36,9 +37,11 @@ class People(Protocol):
 
 
 class Throttles(Protocol):
-    def get(self, key: str) -> Throttle | None: ...
-    def put(self, key: str, throttle: Throttle | None) -> None: ...
-    def forget(self, before: Micros) -> None: ...
+    def get(self, kind: str, subject: str) -> Throttle | None: ...
+    def put(self, kind: str, subject: str, throttle: Throttle | None) -> None: ...
+    def forget(self, before: Micros) -> None:
+        """Drop the rows whose last failure is older: they count for nothing any more."""
+        ...
 
 
 class SignIns(Protocol):
@@ -113,8 +116,10 @@ class Authorities(Protocol):
 
 class Log(Protocol):
     def append(self, event: Event) -> None: ...
-    def search(self, query: Query) -> list[Mapping[str, object]]: ...
-    def size(self) -> int: ...
+    def search(self, query: Query) -> list[tuple[Columns, bytes, str]]:
+        """Columns, leaf and personal texts of what the query asks for, in the order of the log."""
+        ...
+
     def checkpoint_body(self) -> bytes: ...
     def add_checkpoint(self, size: int, text: str, at: Micros) -> None: ...
     def latest_checkpoint(self) -> str | None: ...
@@ -134,6 +139,12 @@ class Tx(Protocol):
     certificates: Certificates
     authorities: Authorities
     log: Log
+
+    def value(self, name: str) -> str | None:
+        """One of the installation's own values."""
+        ...
+
+    def set_value(self, name: str, value: str) -> None: ...
 
     def epoch(self) -> int:
         """Moves with every act that takes something away; an issue that began under another epoch begins again."""

@@ -34,6 +34,6 @@ class Authorities:
 
     def take_serials(self, authority_id: str, count: int) -> int:
         mine = t.serial_counter.c.ca_key_id == authority_id
-        first = self._c.execute(select(t.serial_counter.c.next).where(mine)).scalar_one()
+        first: int = self._c.execute(select(t.serial_counter.c.next).where(mine)).scalar_one()
         self._c.execute(update(t.serial_counter).where(mine).values(next=first + count))
         return first

@@ -33,7 +33,7 @@ class Hosts:
     def by_name(self, realm: str, name: str) -> Host | None:
         standing = (t.host.c.realm_id == realm) & (t.host.c.name == name) & t.host.c.removed_at.is_(None)
         row = self._c.execute(select(t.host).where(standing)).one_or_none()
-        return row and _host(row)
+        return None if row is None else _host(row)
 
     def all(self) -> list[Host]:
         standing = select(t.host).where(t.host.c.removed_at.is_(None))

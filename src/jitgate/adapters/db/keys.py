@@ -29,7 +29,7 @@ class Keys:
     def current(self, key: PublicKey) -> RegisteredKey | None:
         standing = (t.person_key.c.public_key == key.blob) & t.person_key.c.removed_at.is_(None)
         row = self._c.execute(select(t.person_key).where(standing)).one_or_none()
-        return row and RegisteredKey(row.id, row.person_id, key, row.comment, row.added_at)
+        return None if row is None else RegisteredKey(row.id, row.person_id, key, row.comment, row.added_at)
 
     def of_person(self, person_id: str) -> list[RegisteredKey]:
         mine = (t.person_key.c.person_id == person_id) & t.person_key.c.removed_at.is_(None)

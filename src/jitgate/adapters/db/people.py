@@ -58,7 +58,9 @@ class People:
 
     def credential(self, person_id: str) -> Credential | None:
         row = self._c.execute(select(t.credential).where(t.credential.c.person_id == person_id)).one_or_none()
-        return row and Credential(row.person_id, row.password_hash, row.totp_sealed, row.totp_last_step)
+        return (
+            None if row is None else Credential(row.person_id, row.password_hash, row.totp_sealed, row.totp_last_step)
+        )
 
     def set_password_hash(self, person_id: str, password_hash: str) -> None:
         mine = t.credential.c.person_id == person_id

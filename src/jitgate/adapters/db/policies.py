@@ -12,12 +12,18 @@ class Policies:
         self._c = connection
 
     def digest(self) -> str | None:
-        return self._c.scalar(select(t.policy.c.digest).order_by(t.policy.c.id.desc()).limit(1))
+        return self._c.scalar(
+            select(t.policy.c.digest).order_by(t.policy.c.applied_at.desc(), t.policy.c.id.desc()).limit(1)
+        )
 
     def current(self) -> tuple[str, str] | None:
-        newest = select(t.policy.c.digest, t.policy.c.files).order_by(t.policy.c.id.desc()).limit(1)
+        newest = (
+            select(t.policy.c.digest, t.policy.c.files)
+            .order_by(t.policy.c.applied_at.desc(), t.policy.c.id.desc())
+            .limit(1)
+        )
         row = self._c.execute(newest).one_or_none()
-        return row and (row.digest, row.files)
+        return None if row is None else (row.digest, row.files)
 
     def add(self, policy_id: str, digest: str, text: str, at: Micros) -> None:
         self._c.execute(

@@ -2,7 +2,7 @@
 
 import json
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.people import HOME_REALM
@@ -40,5 +40,5 @@ class SignIns:
     def end_all_of(self, person_id: str, at: Micros) -> None:
         self._end(t.sign_in.c.person_id == person_id, at)
 
-    def _end(self, which, at: Micros) -> None:  # noqa: ANN001  # sqlalchemy's expression types say nothing here
+    def _end(self, which: ColumnElement[bool], at: Micros) -> None:
         self._c.execute(update(t.sign_in).where(which, t.sign_in.c.ended_at.is_(None)).values(ended_at=at))

@@ -121,7 +121,8 @@ credential = Table(
 throttle = Table(
     "throttle",
     metadata,
-    Column("key", String(80), primary_key=True),  # account:HASH | address:IP
+    Column("kind", String(16), primary_key=True),  # account | address
+    Column("subject", String(128), primary_key=True),
     Column("failures", Integer, nullable=False),
     _when("last_at"),
 )
@@ -321,23 +322,23 @@ event = Table(
     metadata,
     Column("index", _ROW, primary_key=True, autoincrement=False),
     Column("id", String(26), nullable=False, unique=True),
-    Column("realm_id", String(32), nullable=False),
     Column("time", BigInteger, nullable=False, index=True),
+    Column("realm", String(32), nullable=False),
     Column("type", String(48), nullable=False),
     Column("outcome", String(16), nullable=False),
-    Column("person_id", String(26), nullable=False),
+    Column("person", String(26), nullable=False),
+    Column("subject", String(26), nullable=False),
     Column("target", String(160), nullable=False),
-    Column("request_id", String(26), nullable=False),
-    Column("grant_id", String(26), nullable=False, index=True),
-    Column("session_id", String(26), nullable=False),
-    Column("key_id", String(255), nullable=False),
-    Column("serial", String(20), nullable=False, index=True),
+    Column("host", String(64), nullable=False),
+    Column("request", String(26), nullable=False),
+    Column("grant", String(26), nullable=False),
+    Column("session", String(26), nullable=False),
+    Column("serial", String(20), nullable=False),
     Column("leaf", LargeBinary, nullable=False),
-    Column("personal", Text, nullable=False),  # JSON
+    Column("personal", Text, nullable=False),
 )
-Index("ix_event_person", event.c.person_id, event.c.index)
-Index("ix_event_type", event.c.type, event.c.index)
-Index("ix_event_target", event.c.target, event.c.index)
+for _name in ("type", "person", "subject", "host", "grant", "serial"):
+    Index(f"ix_event_{_name}", event.c[_name], event.c.index)
 
 # One row: how many entries the log has and the hashes of its right edge.
 log_state = Table(

@@ -1,6 +1,6 @@
 """One transaction, as the acts see it (`flow.ports.Tx`): a drawer for each kind of row."""
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.authorities import Authorities
@@ -31,10 +31,16 @@ class Transaction:
         self.authorities = Authorities(connection)
         self.log = Log(connection)
 
+    def value(self, name: str) -> str | None:
+        return self.connection.scalar(select(t.meta.c.value).where(t.meta.c.name == name))
+
+    def set_value(self, name: str, value: str) -> None:
+        changed = self.connection.execute(update(t.meta).where(t.meta.c.name == name).values(value=value))
+        if changed.rowcount == 0:
+            self.connection.execute(insert(t.meta).values(name=name, value=value))
+
     def epoch(self) -> int:
-        value = self.connection.scalar(select(t.meta.c.value).where(t.meta.c.name == REVOCATION_EPOCH))
-        return int(value or 0)
+        return int(self.value(REVOCATION_EPOCH) or 0)
 
     def move_epoch(self) -> None:
-        row = t.meta.c.name == REVOCATION_EPOCH
-        self.connection.execute(update(t.meta).where(row).values(value=str(self.epoch() + 1)))
+        self.set_value(REVOCATION_EPOCH, str(self.epoch() + 1))

@@ -1,6 +1,6 @@
 """One writer: a thread that takes all jobs that wait, gives each a savepoint, and commits them with one sync.
 
-A group commit is what makes "durable before the answer" cheap: while one sync runs, the next group gathers. It also makes
+A group commit makes "durable before the answer" cheap: while one sync runs, the next group gathers. It also makes
 the database's order of acts one order, which the log's index and the revocation epoch rely on.
 """
 

@@ -19,26 +19,28 @@ def upgrade() -> None:
         "event",
         sa.Column("index", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("id", sa.String(length=26), nullable=False),
-        sa.Column("realm_id", sa.String(length=32), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("realm", sa.String(length=32), nullable=False),
         sa.Column("type", sa.String(length=48), nullable=False),
         sa.Column("outcome", sa.String(length=16), nullable=False),
-        sa.Column("person_id", sa.String(length=26), nullable=False),
+        sa.Column("person", sa.String(length=26), nullable=False),
+        sa.Column("subject", sa.String(length=26), nullable=False),
         sa.Column("target", sa.String(length=160), nullable=False),
-        sa.Column("request_id", sa.String(length=26), nullable=False),
-        sa.Column("grant_id", sa.String(length=26), nullable=False),
-        sa.Column("session_id", sa.String(length=26), nullable=False),
-        sa.Column("key_id", sa.String(length=255), nullable=False),
+        sa.Column("host", sa.String(length=64), nullable=False),
+        sa.Column("request", sa.String(length=26), nullable=False),
+        sa.Column("grant", sa.String(length=26), nullable=False),
+        sa.Column("session", sa.String(length=26), nullable=False),
         sa.Column("serial", sa.String(length=20), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.Column("personal", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("index", name=op.f("pk_event")),
         sa.UniqueConstraint("id", name=op.f("uq_event_id")),
     )
-    op.create_index(op.f("ix_event_grant_id"), "event", ["grant_id"], unique=False)
-    op.create_index("ix_event_person", "event", ["person_id", "index"], unique=False)
-    op.create_index(op.f("ix_event_serial"), "event", ["serial"], unique=False)
-    op.create_index("ix_event_target", "event", ["target", "index"], unique=False)
+    op.create_index("ix_event_grant", "event", ["grant", "index"], unique=False)
+    op.create_index("ix_event_host", "event", ["host", "index"], unique=False)
+    op.create_index("ix_event_person", "event", ["person", "index"], unique=False)
+    op.create_index("ix_event_serial", "event", ["serial", "index"], unique=False)
+    op.create_index("ix_event_subject", "event", ["subject", "index"], unique=False)
     op.create_index(op.f("ix_event_time"), "event", ["time"], unique=False)
     op.create_index("ix_event_type", "event", ["type", "index"], unique=False)
     op.create_table(
@@ -62,10 +64,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "throttle",
-        sa.Column("key", sa.String(length=80), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("subject", sa.String(length=128), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_throttle")),
+        sa.PrimaryKeyConstraint("kind", "subject", name=op.f("pk_throttle")),
     )
     op.create_table(
         "used_proof",

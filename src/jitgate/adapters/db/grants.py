@@ -1,0 +1,69 @@
+"""Grants and their targets."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from jitgate.adapters.db import tables as t
+from jitgate.core.clock import Micros
+from jitgate.grants.model import Grant
+from jitgate.grants.rows import restore, terms
+
+
+class Grants:
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def add(self, grant: Grant) -> None:
+        self._c.execute(
+            insert(t.access_grant).values(
+                id=grant.id,
+                realm_id=grant.realm,
+                person_id=grant.person_id,
+                role=grant.role,
+                policy_digest=grant.policy_digest,
+                terms=terms(grant),
+                reason=grant.reason,
+                opened_at=grant.opened_at,
+                ends_at=grant.ends_at,
+                ended_at=grant.ended_at,
+                end_reason=grant.end_reason,
+            )
+        )
+        targets = [
+            {"grant_id": grant.id, "host": target.host, "login": target.login, "realm_id": grant.realm}
+            for target in grant.targets
+        ]
+        self._c.execute(insert(t.grant_target), targets)
+
+    def by_id(self, grant_id: str) -> Grant | None:
+        return next(iter(self._read(select(t.access_grant).where(t.access_grant.c.id == grant_id))), None)
+
+    def active(self, now: Micros, *, person_id: str | None = None) -> list[Grant]:
+        grant = t.access_grant.c
+        running = select(t.access_grant).where(grant.ended_at.is_(None), grant.ends_at > now)
+        if person_id is not None:
+            running = running.where(grant.person_id == person_id)
+        return self._read(running.order_by(grant.opened_at.desc()))
+
+    def latest(self, limit: int, *, person_id: str | None = None) -> list[Grant]:
+        newest = select(t.access_grant).order_by(t.access_grant.c.id.desc()).limit(limit)
+        if person_id is not None:
+            newest = newest.where(t.access_grant.c.person_id == person_id)
+        return self._read(newest)
+
+    def end(self, grant_id: str, at: Micros, reason: str) -> None:
+        mine = t.access_grant.c.id == grant_id
+        self._c.execute(update(t.access_grant).where(mine).values(ended_at=at, end_reason=reason))
+
+    def _read(self, query: Select[Any]) -> list[Grant]:
+        rows = self._c.execute(query).all()
+        chosen = t.grant_target.c.grant_id.in_([row.id for row in rows])
+        targets: dict[str, list[tuple[str, str]]] = {row.id: [] for row in rows}
+        for target in self._c.execute(select(t.grant_target).where(chosen)) if rows else ():
+            targets[target.grant_id].append((target.host, target.login))
+        return [_grant(row, targets[row.id]) for row in rows]
+
+
+def _grant(row: Row[Any], targets: list[tuple[str, str]]) -> Grant:
+    return restore(row, row.realm_id, targets)

@@ -1,0 +1,96 @@
+"""The log's rows: appended by the writer at the end of each group, searched by anybody."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, or_, select, update
+
+from jitgate.adapters.db import tables as t
+from jitgate.audit import log, tree
+from jitgate.audit.checkpoint import checkpoint_body
+from jitgate.audit.events import Event
+from jitgate.audit.log import Columns
+from jitgate.audit.query import Query
+from jitgate.core.clock import Micros
+from jitgate.core.ids import Random
+
+STATE_ROW = 1
+
+
+class Log:
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+        self._pending: list[Event] = []
+
+    def append(self, event: Event) -> None:
+        """Keep the event for the group's end, where it gets its index."""
+        self._pending.append(event)
+
+    def mark(self) -> int:
+        return len(self._pending)
+
+    def back_to(self, mark: int) -> None:
+        """Forget the events of a job that failed."""
+        del self._pending[mark:]
+
+    def write_pending(self, random: Random) -> None:
+        if not self._pending:
+            return
+        frontier, entries = log.append(self.frontier(), self._pending, random=random)
+        rows = [entry.columns._asdict() | {"leaf": entry.leaf, "personal": entry.personal} for entry in entries]
+        self._c.execute(insert(t.event), rows)
+        self._c.execute(update(t.log_state).where(t.log_state.c.id == STATE_ROW).values(frontier=frontier.encode()))
+        self._pending.clear()
+
+    def frontier(self) -> tree.Frontier:
+        return tree.decode(self._c.execute(select(t.log_state.c.frontier)).scalar_one())
+
+    def checkpoint_body(self) -> bytes:
+        """What a checkpoint of the log as it stands would say."""
+        origin = self._c.execute(select(t.log_state.c.origin)).scalar_one()
+        return checkpoint_body(origin, self.frontier())
+
+    def add_checkpoint(self, size: int, text: str, at: Micros) -> None:
+        if self._c.execute(select(t.checkpoint.c.size).where(t.checkpoint.c.size == size)).first() is None:
+            self._c.execute(insert(t.checkpoint).values(size=size, text=text, made_at=at))
+
+    def latest_checkpoint(self) -> str | None:
+        return self._c.scalar(select(t.checkpoint.c.text).order_by(t.checkpoint.c.size.desc()).limit(1))
+
+    def checkpoints(self) -> list[str]:
+        return list(self._c.scalars(select(t.checkpoint.c.text).order_by(t.checkpoint.c.size)))
+
+    def logged(self, serials: Sequence[int]) -> set[int]:
+        """Those of `serials` that an entry names."""
+        wanted = [str(serial) for serial in serials]
+        return {int(found) for found in self._c.scalars(select(t.event.c.serial).where(t.event.c.serial.in_(wanted)))}
+
+    def entries(self) -> Iterator[Row[Any]]:
+        """Every row, in the order of the log, streamed."""
+        query = select(t.event).order_by(t.event.c.index)
+        yield from self._c.execution_options(stream_results=True, yield_per=1000).execute(query)
+
+    def search(self, query: Query) -> list[tuple[Columns, bytes, str]]:
+        """Columns, leaf and personal texts of the entries that the query asks for, in the order of the log."""
+        e = t.event.c
+        wanted = [
+            column == value
+            for column, value in ((e.host, query.host), (e.grant, query.grant), (e.outcome, query.outcome or ""))
+            if value
+        ]
+        if query.types:
+            wanted.append(e.type.in_(query.types))
+        if query.serial is not None:
+            wanted.append(e.serial == str(query.serial))
+        if query.person:
+            wanted.append(or_(e.person == query.person, e.subject == query.person))
+        if query.q:
+            wanted.append(
+                or_(e.target.icontains(query.q, autoescape=True), e.personal.icontains(query.q, autoescape=True))
+            )
+        chosen = select(t.event).where(*wanted).limit(query.limit)
+        if query.after is None:
+            rows = list(reversed(self._c.execute(chosen.order_by(e.index.desc())).all()))
+        else:
+            rows = list(self._c.execute(chosen.where(e.index > query.after).order_by(e.index)))
+        return [(Columns(*row[: len(Columns._fields)]), row.leaf, row.personal) for row in rows]

@@ -1,0 +1,88 @@
+"""What may I reach, and the way in: hosts, explanations, grants, certificates."""
+
+from fastapi import APIRouter, Request, Response
+
+from jitgate.api.access import Proved, SignedIn, outside_of
+from jitgate.api.schemas import CertificateRequest, EndGrantRequest, GrantRequest, Json, grant_json, host_json
+from jitgate.core.clock import SECOND, rfc3339
+from jitgate.flow import access, grants
+from jitgate.flow.certificates import issue_certificate
+from jitgate.policy.explain import Explained
+from jitgate.policy.model import Ask
+
+router = APIRouter(prefix="/v1")
+
+
+@router.get("/hosts")
+async def get_hosts(request: Request, caller: SignedIn) -> Json:
+    """The hosts on which some role speaks of me, and what asking for each login would get."""
+    reachable = await access.reachable_hosts(outside_of(request), caller)
+    return {
+        "hosts": [
+            host_json(each.host)
+            | {
+                "logins": [
+                    {"login": login.login, "role": login.role, "permitted": login.permitted, "why": login.why}
+                    for login in each.logins
+                ]
+            }
+            for each in reachable
+        ]
+    }
+
+
+@router.get("/explain")
+async def get_explain(request: Request, caller: SignedIn, host: str, login: str | None = None) -> Explained:
+    return await access.explain(outside_of(request), caller, host, login)
+
+
+@router.post("/grants", status_code=201)
+async def post_grants(request: Request, response: Response, body: GrantRequest, caller: Proved) -> Json:
+    """Ask for access: 201 with a new grant, 200 with one that runs already, 403 with every check."""
+    ask = Ask(body.host, body.login, body.minutes, body.reason, "", body.role)
+    outside = outside_of(request)
+    opened = await grants.request_access(outside, caller, ask)
+    response.status_code = 201 if opened.fresh else 200
+    return {"grant": grant_json(opened.grant, outside.clock())}
+
+
+@router.get("/grants")
+async def get_grants(request: Request, caller: SignedIn, *, all: bool = False, everybody: bool = False) -> Json:  # noqa: A002  # the query's word
+    """My running grants; with `all` the ended ones too, with `everybody` (admins) other people's."""
+    outside = outside_of(request)
+    found = await grants.list_grants(outside, caller, everybody=everybody, ended=all)
+    return {"grants": [grant_json(grant, outside.clock()) for grant in found]}
+
+
+@router.post("/grants/{grant_id}/end")
+async def post_end(request: Request, grant_id: str, body: EndGrantRequest, caller: Proved) -> Json:
+    """End a grant; the answer lists the certificates that hosts take until they end by themselves."""
+    outside = outside_of(request)
+    ended = await grants.end_grant(outside, caller, grant_id, body.reason)
+    return {
+        "grant": grant_json(ended.grant, outside.clock()),
+        "certificates": [
+            {"serial": str(serial), "valid_before": rfc3339(valid_before)}
+            for serial, valid_before in ended.certificates
+        ],
+    }
+
+
+@router.post("/certificates", status_code=201)
+async def post_certificates(request: Request, body: CertificateRequest, caller: Proved) -> Json:
+    """A certificate under a running grant, for the key that signed this request."""
+    outside = outside_of(request)
+    issued = await issue_certificate(outside, caller, body.grant, body.host)
+    certificate = issued.certificate.certificate
+    said = certificate.body
+    return {
+        "certificate": certificate.line(),
+        "serial": str(said.serial),
+        "key_id": said.key_id,
+        "valid_after": rfc3339(said.valid_after * SECOND),
+        "valid_before": rfc3339(said.valid_before * SECOND),
+        "principals": list(said.principals),
+        "login": issued.login,
+        "host": host_json(issued.host),
+        "grant": grant_json(issued.grant, outside.clock()),
+    }

@@ -1,0 +1,85 @@
+"""What a client has to know before it trusts anything, and whether the service is alive."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from jitgate import __version__
+from jitgate.api.access import Anyone, outside_of
+from jitgate.api.schemas import Json
+from jitgate.audit.checkpoint import verifier_key
+from jitgate.ca.realms import CaKind
+from jitgate.core.errors import Error, NotFound
+from jitgate.sessions.model import host_pattern
+
+router = APIRouter(dependencies=[Anyone])
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the composition knows and the acts do not: the service's address and its self-made TLS authority."""
+
+    url: str
+    tls_authority: bytes | None
+
+
+@router.get("/.well-known/jitgate")
+async def get_about(request: Request) -> Json:
+    """Address, ways to sign in, the authorities of each realm, and the log's key."""
+    outside = outside_of(request)
+    about: About = request.app.state.about
+    held = await outside.signer.keys()
+    listed = await outside.store.read(lambda tx: tx.authorities.all())
+    realms = sorted({authority.realm for authority in listed})
+    return {
+        "name": "jitgate",
+        "url": about.url,
+        "version": __version__,
+        "sign_in": ["local"],
+        "realms": [
+            {
+                "name": realm,
+                "user_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.USER],
+                "host_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.HOST],
+                "host_pattern": host_pattern(realm),
+            }
+            for realm in realms
+        ],
+        "log": {"origin": held.origin, "key": verifier_key(held.origin, held.log.blob[-32:])},
+    }
+
+
+@router.get("/.well-known/jitgate/tls-ca", response_class=PlainTextResponse)
+async def get_tls_authority(request: Request) -> PlainTextResponse:
+    """The self-made TLS authority's certificate; a client compares its SHA-256 with the one in its login URL."""
+    about: About = request.app.state.about
+    if about.tls_authority is None:
+        raise NotFound("this service has no TLS authority of its own", "its certificate is publicly trusted")
+    return PlainTextResponse(about.tls_authority, media_type="application/x-pem-file")
+
+
+@router.get("/livez", response_class=PlainTextResponse)
+async def livez() -> str:
+    """The process answers."""
+    return "ok"
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """The service can do its work: the store reads, the signer answers, a policy is in force."""
+    outside = outside_of(request)
+    found: dict[str, str] = {}
+    try:
+        digest = await outside.store.read(lambda tx: tx.policies.digest())
+        found["store"] = "ok"
+        found["policy"] = "ok" if digest else "none is applied: jitgate policy apply"
+    except Error as error:
+        found["store"] = error.what
+    try:
+        await outside.signer.keys()
+        found["signer"] = "ok"
+    except Error as error:
+        found["signer"] = error.what
+    ready = all(state == "ok" for state in found.values())
+    return JSONResponse(found, 200 if ready else 503)

@@ -1,0 +1,98 @@
+"""Requests as they may come in, and our own things as JSON. Times are RFC 3339 UTC, serials are text."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from jitgate.core.clock import Micros, rfc3339
+from jitgate.grants.lifecycle import state
+from jitgate.grants.model import Grant
+from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
+from jitgate.sessions.model import Host
+
+Json = dict[str, Any]
+
+
+class _Request(BaseModel):
+    # `hide_input_in_errors`: a body may hold a password.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class SignInRequest(_Request):
+    name: Annotated[str, StringConstraints(max_length=128)]
+    password: Annotated[str, StringConstraints(max_length=1024)] = Field(repr=False)
+    code: Annotated[str, StringConstraints(max_length=16)] = Field(repr=False)
+    key: Annotated[str, StringConstraints(max_length=8192)]
+
+
+class AddKeyRequest(_Request):
+    key: Annotated[str, StringConstraints(max_length=8192)]
+
+
+class GrantRequest(_Request):
+    host: Annotated[str, StringConstraints(max_length=64)]
+    login: Annotated[str, StringConstraints(max_length=64)] | None = None
+    minutes: int | None = None
+    reason: Annotated[str, StringConstraints(max_length=2000)] = ""
+    role: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class EndGrantRequest(_Request):
+    reason: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class CertificateRequest(_Request):
+    grant: Annotated[str, StringConstraints(max_length=26)]
+    host: Annotated[str, StringConstraints(max_length=64)]
+
+
+def person_json(person: Person | VerifiedIdentity) -> Json:
+    identifier = person.id if isinstance(person, Person) else person.person_id
+    return {"id": identifier, "name": person.name, "groups": list(person.groups), "admin": person.admin}
+
+
+def sign_in_json(sign_in: SignIn) -> Json:
+    return {
+        "id": sign_in.id,
+        "factors": [{"factor": factor, "at": rfc3339(at)} for factor, at in sign_in.factors],
+        "created_at": rfc3339(sign_in.created_at),
+        "expires_at": rfc3339(sign_in.expires_at),
+    }
+
+
+def key_json(key: RegisteredKey) -> Json:
+    return {
+        "id": key.id,
+        "fingerprint": key.key.fingerprint,
+        "algorithm": key.key.algorithm,
+        "comment": key.comment,
+        "added_at": rfc3339(key.added_at),
+    }
+
+
+def host_json(host: Host) -> Json:
+    return {
+        "name": host.name,
+        "realm": host.realm,
+        "alias": host.alias,
+        "address": host.address,
+        "port": host.port,
+        "labels": dict(host.labels),
+    }
+
+
+def grant_json(grant: Grant, now: Micros) -> Json:
+    target = grant.targets[0]
+    return {
+        "id": grant.id,
+        "person": grant.holder.name,
+        "role": grant.role,
+        "host": target.host,
+        "login": target.login,
+        "reason": grant.reason,
+        "opened_at": rfc3339(grant.opened_at),
+        "ends_at": rfc3339(grant.ends_at),
+        "ended_at": None if grant.ended_at is None else rfc3339(grant.ended_at),
+        "end_reason": grant.end_reason,
+        "state": state(grant, now),
+    }

@@ -1,0 +1,94 @@
+"""The log from the outside: searched, signed, and compared with what the signer says it signed."""
+
+from functools import partial
+
+from jitgate.audit.checkpoint import parse_body, seal
+from jitgate.audit.events import Actor, Event, EventType
+from jitgate.audit.log import Columns
+from jitgate.audit.query import Query
+from jitgate.ca.model import SignedPage, SignerRefusal
+from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.core.errors import Denied
+from jitgate.core.outcome import failed
+from jitgate.flow.caller import Caller
+from jitgate.flow.outside import Outside
+from jitgate.flow.ports import Tx
+from jitgate.ssh.cert import CertType
+
+SERVICE = Actor("service")
+SIGNED_OFFSET = "signed_offset"  # how far the signer's list has been compared with the log
+
+
+async def search(outside: Outside, caller: Caller, query: Query) -> list[tuple[Columns, bytes, str]]:
+    """The entries that the query asks for: everybody their own, admins all. `Denied` for another person's."""
+    mine = caller.identity.person_id
+    if not caller.identity.admin and query.person != mine:
+        raise Denied("you may read your own entries only", "ask an admin for the others")
+    return await outside.store.read(lambda tx: tx.log.search(query))
+
+
+async def publish_checkpoint(outside: Outside) -> str | None:
+    """Have the log as it stands signed, and keep the checkpoint; None if the newest one says it already.
+
+    Only what is durable is signed: the body is read from the store after the commit.
+    """
+    body, newest = await outside.store.read(lambda tx: (tx.log.checkpoint_body(), tx.log.latest_checkpoint()))
+    if newest is not None and newest.startswith(body.decode()):
+        return None
+    answer = await outside.signer.checkpoint(body)
+    checkpoint = parse_body(body)
+    now = outside.clock()
+    if isinstance(answer, SignerRefusal):
+        refusal = Event(
+            EventType.CHECKPOINT_REFUSED,
+            "refused",
+            now,
+            DEFAULT_REALM,
+            SERVICE,
+            checks=(failed(answer.code, answer.why, answer.hint),),
+            detail=(("size", checkpoint.size), ("root", checkpoint.root.hex())),
+        )
+        await outside.store.write(lambda tx: tx.log.append(refusal))
+        raise Denied(f"the signer does not sign the log: {answer.why}", answer.hint, code="checkpoint_refused")
+    held = await outside.signer.keys()
+    text = seal(body, checkpoint.origin, lambda _: answer, held.log.blob[-32:])
+    await outside.store.write(lambda tx: tx.log.add_checkpoint(checkpoint.size, text, now))
+    return text
+
+
+async def reconcile(outside: Outside) -> int:
+    """Record what the signer signed and the log does not know; the number of such certificates.
+
+    After a crash between signature and commit these are certificates that never left. A certificate that was obtained
+    behind the service's back shows here too, and there is no way to tell the two apart: the entry says what it opens.
+    """
+    found = 0
+    offset = int(await outside.store.read(lambda tx: tx.value(SIGNED_OFFSET)) or 0)
+    while True:
+        page = await outside.signer.signed(offset)
+        if not page.entries:
+            return found
+        found += await outside.store.write(partial(_compare, outside=outside, page=page))
+        offset = page.next
+
+
+def _compare(tx: Tx, outside: Outside, page: SignedPage) -> int:
+    logged = tx.log.logged([entry.serial for entry in page.entries])
+    missing = [entry for entry in page.entries if entry.serial not in logged]
+    for entry in missing:
+        tx.log.append(unreleased_event(outside, entry.serial, entry.key_id, entry.ca, entry.tbs_sha256, entry.type))
+    tx.set_value(SIGNED_OFFSET, str(page.next))
+    return len(missing)
+
+
+def unreleased_event(outside: Outside, serial: int, key_id: str, ca: str, digest: str, kind: CertType) -> Event:
+    return Event(
+        EventType.CERTIFICATE_UNRELEASED,
+        "done",
+        outside.clock(),
+        DEFAULT_REALM,
+        SERVICE,
+        key_id=key_id,
+        serial=serial,
+        detail=(("ca", ca), ("digest", digest), ("kind", kind.name.lower())),
+    )

@@ -1,0 +1,61 @@
+"""Who calls: a session token's person, and the registered key that proved the request."""
+
+from dataclasses import dataclass, replace
+
+from jitgate.audit.events import Actor
+from jitgate.core.errors import BadInput, Denied, NotSignedIn
+from jitgate.core.secret import Secret
+from jitgate.flow.outside import Outside
+from jitgate.flow.ports import Tx
+from jitgate.identity.model import RegisteredKey, SignIn, VerifiedIdentity
+from jitgate.identity.proof import ProofClaim, verify_proof
+from jitgate.identity.sign_in import resume
+from jitgate.identity.tokens import token_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`source`: the address the request came from. `key`: the registered key that proved it, if it was proved."""
+
+    identity: VerifiedIdentity
+    sign_in: SignIn
+    source: str
+    key: RegisteredKey | None = None
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.identity.kind.value, self.identity.person_id, self.identity.name)
+
+    def proved_key(self) -> RegisteredKey:
+        """The key of a proved request; `Denied` otherwise: a session token alone is not enough."""
+        if self.key is None:
+            raise Denied("this needs a signature by a registered key", "use jitctl, which signs its requests")
+        return self.key
+
+
+async def authenticate(outside: Outside, token: Secret[str], source: str) -> Caller:
+    """The caller of a request that carries a session token; `NotSignedIn` if it has none in force."""
+    hashed = token_hash(token)
+    return await outside.store.read(lambda tx: resume_caller(tx, outside, hashed, source))
+
+
+def resume_caller(tx: Tx, outside: Outside, hashed_token: bytes, source: str) -> Caller:
+    sign_in = tx.sign_ins.by_token_hash(hashed_token)
+    person = tx.people.by_id(sign_in.person_id) if sign_in else None
+    identity = resume(sign_in, person, outside.clock())
+    if sign_in is None:
+        raise NotSignedIn("the sign-in has ended")  # `resume` has refused it already
+    return Caller(identity, sign_in, source)
+
+
+async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_proof: bytes) -> Caller:
+    """The same caller with the key that signed `claim`; `BadInput` or `Denied` if it is not one of theirs."""
+    if claim.subject != caller.identity.person_id:
+        raise BadInput("the proof is for another person", "sign for your own person id", code="bad_proof")
+    key = verify_proof(unverified_proof, claim, origins=outside.origins, now=outside.clock())
+    registered = await outside.store.read(lambda tx: tx.keys.current(key))
+    if registered is None or registered.person_id != caller.identity.person_id:
+        raise Denied(
+            "the key that signed this request is not registered to you", "jitctl keys ls", code="key_not_registered"
+        )
+    return replace(caller, key=registered)

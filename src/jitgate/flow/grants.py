@@ -1,0 +1,196 @@
+"""Asking for access, and ending it."""
+
+from dataclasses import dataclass
+
+from jitgate.audit.events import Actor, Event, EventType
+from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.core.clock import Micros
+from jitgate.core.errors import Conflict, Denied, NotFound
+from jitgate.core.outcome import Check
+from jitgate.core.text import shown
+from jitgate.flow.caller import Caller
+from jitgate.flow.outside import Outside
+from jitgate.flow.policy import policy_in_force
+from jitgate.flow.ports import Tx
+from jitgate.grants.lifecycle import end, is_active, open_grant, state
+from jitgate.grants.model import Grant
+from jitgate.identity.model import Person
+from jitgate.policy.decide import decide
+from jitgate.policy.model import Ask, Deny, Facts, HostFacts, NeedsApproval, Permit
+from jitgate.sessions.model import Host
+
+LISTED_MAX = 200  # grants in one answer; the log has the others
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`fresh`: opened by this call; otherwise it was running already."""
+
+    grant: Grant
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An ended grant, and what is still out: serial and end of each certificate that hosts still take."""
+
+    grant: Grant
+    certificates: tuple[tuple[int, Micros], ...]
+
+
+async def request_access(outside: Outside, caller: Caller, ask: Ask) -> Opened:
+    """Open a grant if policy permits the ask now, or find the one that runs already for the same login.
+
+    Decided and written in one transaction, refusals too. Raises `Denied` with the checks of the role that came nearest.
+    """
+    caller.proved_key()
+    answer = await outside.store.write(lambda tx: _open(tx, outside, caller, ask))
+    if isinstance(answer, Opened):
+        return answer
+    raise answer
+
+
+async def list_grants(outside: Outside, caller: Caller, *, everybody: bool, ended: bool) -> list[Grant]:
+    """The caller's grants; everybody's for an admin who asks so. Newest first; running ones only unless `ended`."""
+    if everybody and not caller.identity.admin:
+        raise Denied("you may list your own grants only", "ask an admin for the others")
+    person_id = None if everybody else caller.identity.person_id
+    now = outside.clock()
+    if ended:
+        return await outside.store.read(lambda tx: tx.grants.latest(LISTED_MAX, person_id=person_id))
+    return await outside.store.read(lambda tx: tx.grants.active(now, person_id=person_id))
+
+
+async def end_grant(outside: Outside, caller: Caller, grant_id: str, reason: str) -> Ended:
+    """End a grant before its time: one's own, or as an admin anybody's."""
+    caller.proved_key()
+    now = outside.clock()
+
+    def job(tx: Tx) -> Ended:
+        grant = tx.grants.by_id(grant_id)
+        if grant is None or not (caller.identity.admin or grant.person_id == caller.identity.person_id):
+            raise NotFound(f"no grant {shown(grant_id)} of yours", "jitctl grants ls")
+        if not is_active(grant, now):
+            raise Conflict(f"that grant has {state(grant, now)} already", "jitctl grants ls")
+        why = "by its person" if grant.person_id == caller.identity.person_id else "by an admin"
+        return _end(tx, grant, caller.actor, why, now, reason=reason, source=caller.source)
+
+    return await outside.store.write(job)
+
+
+def end_grants_of(tx: Tx, person: Person, actor: Actor, now: Micros) -> None:
+    """Inside a transaction: every running grant of a person ends."""
+    for grant in tx.grants.active(now, person_id=person.id):
+        _end(tx, grant, actor, "its person was disabled", now)
+
+
+def host_facts(host: Host) -> HostFacts:
+    return HostFacts(host.name, host.realm, host.labels, host.logins)
+
+
+def refusal(answer: Deny | NeedsApproval) -> Denied:
+    """A decision's no, as the error that a person sees."""
+    if isinstance(answer, NeedsApproval):
+        return Denied("somebody has to approve this, and this version cannot ask", code="not_available")
+    return Denied(answer.why, answer.hint, code=answer.code, checks=answer.checks)
+
+
+def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask) -> Opened | Denied | NotFound:
+    now = outside.clock()
+    host = tx.hosts.by_name(DEFAULT_REALM, ask.host)
+    if host is None:
+        error = NotFound(f"no host {shown(ask.host)}", "jitctl vm ls")
+        _record_refusal(tx, caller, ask, "no_host", now, role="", policy="", checks=())
+        return error
+    decision = decide(caller.identity, ask, Facts(host_facts(host), now, caller.source), policy_in_force(tx))
+    if not isinstance(decision, Permit):
+        denied = refusal(decision)
+        role = decision.role if isinstance(decision, Deny) else decision.role.name
+        _record_refusal(
+            tx, caller, ask, denied.code, now, role=role, policy=decision.policy_digest, checks=denied.checks
+        )
+        return denied
+    running = _running(tx, decision, now)
+    if running is not None:
+        return Opened(running, fresh=False)
+    grant = open_grant(decision, (), now, lambda: outside.new_id(now))
+    tx.grants.add(grant)
+    detail: list[tuple[str, str | int]] = [
+        ("role", grant.role),
+        ("policy", grant.policy_digest),
+        ("ends_at", grant.ends_at),
+    ]
+    if ask.ticket:
+        detail.append(("ticket", ask.ticket))
+    tx.log.append(
+        Event(
+            EventType.GRANT_OPENED,
+            "allowed",
+            now,
+            grant.realm,
+            caller.actor,
+            target=f"{decision.login}@host:{host.name}",
+            grant=grant.id,
+            checks=decision.checks,
+            source=caller.source,
+            reason=grant.reason,
+            detail=tuple(detail),
+        )
+    )
+    return Opened(grant, fresh=True)
+
+
+def _running(tx: Tx, permit: Permit, now: Micros) -> Grant | None:
+    """A grant that gives what the ask wants: same role, host and login, and not shorter or longer than asked for."""
+    if permit.ask.minutes is not None:
+        return None
+    for grant in tx.grants.active(now, person_id=permit.identity.person_id):
+        same = any(t.host == permit.ask.host and t.login == permit.login for t in grant.targets)
+        if same and grant.role == permit.role.name:
+            return grant
+    return None
+
+
+def _record_refusal(
+    tx: Tx, caller: Caller, ask: Ask, code: str, now: Micros, *, role: str, policy: str, checks: tuple[Check, ...]
+) -> None:
+    detail = [("code", code), *((key, value) for key, value in (("role", role), ("policy", policy)) if value)]
+    target = f"{ask.login}@host:{ask.host}" if ask.login else f"host:{ask.host}"
+    tx.log.append(
+        Event(
+            EventType.GRANT_REFUSED,
+            "refused",
+            now,
+            DEFAULT_REALM,
+            caller.actor,
+            target=target,
+            checks=checks,
+            source=caller.source,
+            reason=ask.reason,
+            detail=tuple(detail),
+        )
+    )
+
+
+def _end(tx: Tx, grant: Grant, actor: Actor, why: str, now: Micros, *, reason: str = "", source: str = "") -> Ended:
+    ended = end(grant, why, now)
+    tx.grants.end(grant.id, now, why)
+    tx.move_epoch()
+    target = grant.targets[0]
+    tx.log.append(
+        Event(
+            EventType.GRANT_ENDED,
+            "done",
+            now,
+            grant.realm,
+            actor,
+            target=f"{target.login}@host:{target.host}",
+            grant=grant.id,
+            subject=grant.person_id,
+            subject_name=grant.holder.name,
+            reason=reason,
+            source=source,
+            detail=(("why", why),),
+        )
+    )
+    return Ended(ended, tuple(tx.certificates.of_grant(grant.id, now)))

@@ -1,0 +1,33 @@
+"""What every act is handed: the outside world, put together once by `app/`."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from jitgate.ca.model import Signer
+from jitgate.core.clock import Clock, Micros
+from jitgate.core.ids import Random, new_id
+from jitgate.core.secret import Secret
+from jitgate.flow.floods import Floods
+from jitgate.flow.ports import Store
+from jitgate.flow.serials import Serials
+from jitgate.identity.keys import RefusedKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """`origins`: the addresses by which this service may be called. `hashing`: where passwords are hashed, few at a
+    time. `sealing_key`: opens TOTP seeds; it is not in the database."""
+
+    store: Store
+    signer: Signer
+    clock: Clock
+    random: Random
+    sealing_key: Secret[bytes]
+    hashing: Executor
+    origins: frozenset[str]
+    refused_keys: RefusedKeys = frozenset()
+    floods: Floods = field(default_factory=Floods)
+    serials: Serials = field(default_factory=Serials)
+
+    def new_id(self, now: Micros) -> str:
+        return new_id(now, self.random)

@@ -1,0 +1,180 @@
+"""Signing in and out. A key is registered inside a sign-in, by its own proof, in the same transaction."""
+
+import asyncio
+from dataclasses import dataclass
+
+from jitgate.audit.events import Actor, Event, EventType
+from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.core.clock import Micros
+from jitgate.core.errors import Error
+from jitgate.core.ids import Random
+from jitgate.core.secret import Secret
+from jitgate.flow.caller import Caller
+from jitgate.flow.keys import register_key
+from jitgate.flow.outside import Outside
+from jitgate.flow.ports import Tx
+from jitgate.identity import passwords, throttle
+from jitgate.identity.keys import parse_key_line
+from jitgate.identity.model import RegisteredKey, SignIn, VerifiedIdentity
+from jitgate.identity.sign_in import LIFETIME, Accepted, Attempt, Evidence, Facts, RefusedWhy, SignInRefused, identify
+from jitgate.identity.sign_in import begin as begin_attempt
+from jitgate.identity.tokens import new_token, token_hash
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    token: Secret[str]
+    identity: VerifiedIdentity
+    sign_in: SignIn
+    key: RegisteredKey
+
+
+async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn:
+    """Sign a local user in and register the key that proved the request.
+
+    Raises `BadInput` or `Unsafe` for a wrong key or proof, `Throttled`, `NotSignedIn` with one wording for all else.
+    """
+    try:
+        attempt, account = await outside.store.write(lambda tx: _begin(tx, outside, evidence, source))
+    except Error as error:
+        await _record_refusal(outside, _refusal(outside, error.code, "", source))
+        raise
+    now = outside.clock()
+    facts = await outside.store.read(lambda tx: _facts(tx, outside, evidence.unverified_name, now))
+    answer, new_hash = await asyncio.get_running_loop().run_in_executor(
+        outside.hashing, _identify, attempt, facts, outside.random
+    )
+    finished: SignedIn | SignInRefused | Error = (
+        answer
+        if isinstance(answer, SignInRefused)
+        else (await outside.store.write(lambda tx: _finish(tx, outside, account, answer, new_hash, source)))
+    )
+    if isinstance(finished, SignedIn):
+        return finished
+    if isinstance(finished, SignInRefused):
+        await _record_refusal(outside, _refusal(outside, finished.why, finished.person_id, source))
+        raise finished.error()
+    await _record_refusal(outside, _refusal(outside, finished.code, "", source))
+    raise finished
+
+
+async def sign_out(outside: Outside, caller: Caller) -> None:
+    now = outside.clock()
+
+    def job(tx: Tx) -> None:
+        tx.sign_ins.end(caller.sign_in.id, now)
+        tx.move_epoch()
+        detail = (("sign_in", caller.sign_in.id), ("why", "signed out"))
+        tx.log.append(
+            Event(
+                EventType.SIGN_IN_ENDED,
+                "done",
+                now,
+                DEFAULT_REALM,
+                caller.actor,
+                source=caller.source,
+                detail=detail,
+            )
+        )
+
+    await outside.store.write(job)
+
+
+def _begin(tx: Tx, outside: Outside, evidence: Evidence, source: str) -> tuple[Attempt, str]:
+    """Check proof and throttles, and count the attempt before anything slow: guesses in parallel gain nothing."""
+    account, address = _account(tx, outside, evidence), throttle.address_subject(source)
+    attempt = begin_attempt(
+        evidence,
+        account=tx.throttles.get("account", account),
+        address=tx.throttles.get("address", address),
+        origins=outside.origins,
+        refused_keys=outside.refused_keys,
+        now=outside.clock(),
+    )
+    tx.throttles.put("account", account, attempt.account)
+    tx.throttles.put("address", address, attempt.address)
+    return attempt, account
+
+
+def _account(tx: Tx, outside: Outside, evidence: Evidence) -> str:
+    """Whose failures are counted: of the typed name, apart for a device that has signed in under it before."""
+    key, _ = parse_key_line(evidence.unverified_key, outside.refused_keys)
+    registered = tx.keys.current(key)
+    owner = tx.people.by_id(registered.person_id) if registered else None
+    known = owner is not None and owner.name == evidence.unverified_name
+    return throttle.account_subject(evidence.unverified_name, key.fingerprint if known else "")
+
+
+def _facts(tx: Tx, outside: Outside, unverified_name: str, now: Micros) -> Facts:
+    person = tx.people.by_name(unverified_name)
+    credential = tx.people.credential(person.id) if person else None
+    return Facts(person, credential, outside.sealing_key, now)
+
+
+def _identify(attempt: Attempt, facts: Facts, random: Random) -> tuple[Accepted | SignInRefused, str | None]:
+    """The slow part: the answer, and a new hash of the password if the stored one is out of date."""
+    answer = identify(attempt, facts)
+    if isinstance(answer, Accepted) and answer.rehash:
+        return answer, passwords.hash_password(attempt.evidence.unverified_password, random)
+    return answer, None
+
+
+def _finish(
+    tx: Tx, outside: Outside, account: str, accepted: Accepted, new_hash: str | None, source: str
+) -> SignedIn | SignInRefused | Error:
+    """An error is returned, not raised: the code is used up by it, and the refusal is in the log."""
+    now, person_id = outside.clock(), accepted.identity.person_id
+    person = tx.people.by_id(person_id)
+    if person is None or person.disabled_at is not None:  # disabled while the password was being hashed
+        return SignInRefused(RefusedWhy.DISABLED, person_id)
+    if not tx.people.use_totp_step(person_id, accepted.totp_step):  # the same code in a parallel request
+        return SignInRefused(RefusedWhy.REPLAYED_CODE, person_id)
+    if new_hash is not None:
+        tx.people.set_password_hash(person_id, new_hash)
+    tx.throttles.put("account", account, None)
+    address = throttle.address_subject(source)
+    tx.throttles.put("address", address, throttle.forgiven(tx.throttles.get("address", address)))
+
+    actor = Actor("person", person_id, accepted.identity.name)
+    try:
+        key = register_key(tx, outside, accepted.key, accepted.comment, actor, source, how="sign-in")
+    except Error as error:
+        return error
+    token = new_token(outside.random)
+    row = SignIn(outside.new_id(now), person_id, token_hash(token), accepted.identity.factors, now, now + LIFETIME)
+    tx.sign_ins.add(row)
+    tx.log.append(
+        Event(
+            EventType.SIGN_IN_SUCCEEDED,
+            "allowed",
+            now,
+            DEFAULT_REALM,
+            actor,
+            source=source,
+            detail=(
+                ("sign_in", row.id),
+                ("factors", " ".join(factor for factor, _ in row.factors)),
+                ("fingerprint", key.key.fingerprint),
+                ("expires_at", row.expires_at),
+            ),
+        )
+    )
+    return SignedIn(token, accepted.identity, row, key)
+
+
+def _refusal(outside: Outside, code: str, person_id: str, source: str) -> Event:
+    return Event(
+        EventType.SIGN_IN_REFUSED,
+        "refused",
+        outside.clock(),
+        DEFAULT_REALM,
+        Actor("unknown"),
+        subject=person_id,
+        source=source,
+        detail=(("code", code),),
+    )
+
+
+async def _record_refusal(outside: Outside, event: Event) -> None:
+    if outside.floods.is_first(event.source, event.time):
+        await outside.store.write(lambda tx: tx.log.append(event))
