@@ -3,6 +3,9 @@ import struct
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.ssh.bodies import bodies
 from tests.unit.ssh.made import made, rsa_key, software_key, string
 from tests.unit.ssh.raw import FOREVER, option, sound, strings, subject
 
@@ -391,4 +394,15 @@ def test_the_largest_certificate_that_we_make_is_one_that_we_take():
         extensions=tuple((f"{i:03}@example.org", "y" * 1024) for i in range(32)),
     )
     cert = signed(widest)
+    assert parse_certificate_line(cert.line()) == cert
+
+
+@given(bodies(), st.binary(min_size=16, max_size=64))
+def test_any_certificate_is_read_as_it_was_written(pair, nonce):
+    this, authority = pair
+    tbs = to_be_signed(this, nonce)
+    assert parse_to_be_signed(tbs) == (this, nonce)
+    cert = join(tbs, authority.sign(tbs))
+    assert cert.body == this
+    assert parse_certificate(cert.blob) == cert
     assert parse_certificate_line(cert.line()) == cert
