@@ -39,7 +39,7 @@ class Order:
 
 
 async def issue(spec: CertSpec, serial: int, nonce: bytes, signer: Signer) -> IssuedCert:
-    """Raises `FormatError` (the spec), `Denied` (the signer's rules), `SerialUsed`, `Unreachable`, `NotWhatWasAsked`."""
+    """Raises `FormatError` (the spec), `Denied` (the signer), `SerialUsed`, `Unreachable`, `NotWhatWasAsked`."""
     (result,) = await issue_many([Order(spec, serial, nonce)], signer)
     if isinstance(result, Error):
         raise result

@@ -2,7 +2,10 @@
 
 from collections.abc import Coroutine, Sequence
 from functools import cache
+from hashlib import sha256
 from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jitgate.adapters.signers.desk import Desk
 from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignerRefusal, SignRequest
@@ -11,7 +14,7 @@ from jitgate.ca.signed import parse_line, summarize
 from jitgate.core.clock import HOUR, SECOND, Clock
 from jitgate.grants.model import Grant, Holder, Target
 from jitgate.identity.model import Factor, Kind
-from jitgate.ssh.private import SoftwareKey, generate_ed25519
+from jitgate.ssh.private import SoftwareKey
 from jitgate.ssh.pubkey import PublicKey
 
 T = TypeVar("T")
@@ -24,7 +27,7 @@ ORIGIN = "jitgate.example.com/log"
 
 @cache
 def private(name: str) -> SoftwareKey:
-    return generate_ed25519()
+    return SoftwareKey(Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest()))
 
 
 def public(name: str) -> PublicKey:
