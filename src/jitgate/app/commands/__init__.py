@@ -1,0 +1,1 @@
+"""The commands of `jitgate`, one file a noun."""
