@@ -48,6 +48,11 @@ def checkpoint_body(origin: str, frontier: Frontier) -> bytes:
 def seal(body: bytes, key_name: str, sign: Callable[[bytes], bytes], public: bytes) -> str:
     """The signed checkpoint. `sign` gives 64 bytes, `public` is the raw key; a signature that is wrong: `BadInput`."""
     parse_body(body)
+    return sign_note(body, key_name, sign, public)
+
+
+def sign_note(body: bytes, key_name: str, sign: Callable[[bytes], bytes], public: bytes) -> str:
+    """`seal` for any text that ends with a newline."""
     signature = sign(body)
     _verify(public, signature, body)
     blob = base64.b64encode(_key_id(key_name, public) + signature).decode()
@@ -56,6 +61,14 @@ def seal(body: bytes, key_name: str, sign: Callable[[bytes], bytes], public: byt
 
 def open_checkpoint(text: str, key_name: str, public: bytes) -> Checkpoint:
     """What the checkpoint says, if this key signed it and its origin is the key's name; else `BadInput`."""
+    checkpoint = parse_body(open_note(text, key_name, public))
+    if checkpoint.origin != key_name:
+        raise BadInput(f"the checkpoint is of the log {shown(checkpoint.origin)}", f"wanted is {shown(key_name)}")
+    return checkpoint
+
+
+def open_note(text: str, key_name: str, public: bytes) -> bytes:
+    """The text that this key signed; `BadInput` if it signed none, or one of its signatures is wrong."""
     unverified_body, lines = _split(text)
     known = [_signature_of(line, key_name, _key_id(key_name, public)) for line in lines]
     ours = [signature for signature in known if signature is not None]
@@ -65,10 +78,7 @@ def open_checkpoint(text: str, key_name: str, public: bytes) -> Checkpoint:
         )
     for signature in ours:
         _verify(public, signature, unverified_body)
-    checkpoint = parse_body(unverified_body)
-    if checkpoint.origin != key_name:
-        raise BadInput(f"the checkpoint is of the log {shown(checkpoint.origin)}", f"wanted is {shown(key_name)}")
-    return checkpoint
+    return unverified_body
 
 
 def unverified_checkpoint(text: str) -> Checkpoint:
