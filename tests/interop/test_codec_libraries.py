@@ -86,14 +86,14 @@ def test_keys_both_ways_with_asyncssh(algorithm):
 
 @pytest.mark.parametrize("algorithm", SOFTWARE)
 def test_private_keys_both_ways_with_asyncssh(algorithm):
-    theirs = asyncssh.import_private_key(dump_private_key(software_key(algorithm), "al").reveal())
+    theirs = asyncssh.import_private_key(dump_private_key(software_key(algorithm, 0), "al").reveal())
     assert theirs.get_comment() == "al"
     for form in ("openssh", "pkcs8-pem"):
-        assert load_private_key(theirs.export_private_key(form)).public == software_key(algorithm).public
+        assert load_private_key(theirs.export_private_key(form)).public == software_key(algorithm, 0).public
 
 
 def test_an_untouched_security_key_is_refused_by_both():
-    sk = SecurityKey(software_key(Algorithm.ED25519)._private)  # type: ignore[arg-type]  # it is an Ed25519 key
+    sk = SecurityKey(software_key(Algorithm.ED25519, 0)._private)  # type: ignore[arg-type]  # it is an Ed25519 key
     theirs = asyncssh.import_public_key(sk.public.line())
     theirs.set_touch_required(True)  # it asks for no touch of its own accord
     assert theirs.verify(MESSAGE, sk.sign(MESSAGE, 1))

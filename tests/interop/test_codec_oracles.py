@@ -91,7 +91,7 @@ def test_private_keys_of_ssh_keygen(keygen, tmp_path, algorithm):
 
 @pytest.mark.parametrize("algorithm", SOFTWARE)
 def test_private_keys_for_ssh_keygen(keygen, write, algorithm):
-    key = software_key(algorithm)
+    key = software_key(algorithm, 0)
     file = write("id", dump_private_key(key, "al at home").reveal())
     assert parse_public_key_line(keygen("-y", "-f", file)) == (key.public, "al at home")
 
@@ -263,7 +263,7 @@ def test_what_ssh_keygen_signs_and_we_refuse(keygen, write, tmp_path, arguments,
 
 
 def test_a_certificate_signed_with_sha1_is_refused(keygen, write, tmp_path):
-    write("ca", dump_private_key(software_key(Algorithm.RSA)).reveal())
+    write("ca", dump_private_key(software_key(Algorithm.RSA, 0)).reveal())
     write("id.pub", made(Algorithm.ED25519).public.line())
     arguments = ("-q", "-s", "ca", "-I", "al", "-z", "1", "-n", "root", "-V", "+5m")
     try:
@@ -299,7 +299,7 @@ def test_our_signatures_are_taken_by_ssh_keygen_and_asyncssh(keygen, write, algo
 @pytest.mark.parametrize("hash_name", ["sha256", "sha512"])
 @pytest.mark.parametrize("algorithm", SOFTWARE)
 def test_signatures_of_ssh_keygen_and_asyncssh_are_taken_by_us(keygen, write, tmp_path, algorithm, hash_name):
-    key = software_key(algorithm)
+    key = software_key(algorithm, 0)
     file = dump_private_key(key).reveal()
     write("message", MESSAGE)
     keygen("-q", "-Y", "sign", "-O", f"hashalg={hash_name}", "-n", SPACE, "-f", write("id", file), "message")

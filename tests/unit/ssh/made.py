@@ -77,25 +77,38 @@ _CURVES: dict[Algorithm, ec.EllipticCurve] = {
 }
 
 
+def _seed(which: int) -> bytes:
+    return hashlib.sha256(b"%d" % which).digest()
+
+
+def _curve_key(curve: ec.EllipticCurve, which: int) -> ec.EllipticCurvePrivateKey:
+    number = int.from_bytes(hashlib.sha512(_seed(which)).digest(), "big")
+    return ec.derive_private_key(number >> max(0, 513 - curve.key_size), curve)
+
+
 @cache
-def software_key(algorithm: Algorithm, which: int = 0) -> SoftwareKey:
-    """The same key for the same arguments, within one run."""
+def software_key(algorithm: Algorithm, which: int) -> SoftwareKey:
+    """The same key for the same arguments, within one run; but for RSA, in all runs."""
     if algorithm is Algorithm.ED25519:
-        return SoftwareKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"%d" % which).digest()))
+        return SoftwareKey(Ed25519PrivateKey.from_private_bytes(_seed(which)))
     if algorithm is Algorithm.RSA:
         return SoftwareKey(rsa_key(which))
-    return SoftwareKey(ec.generate_private_key(_CURVES[algorithm]))
+    return SoftwareKey(_curve_key(_CURVES[algorithm], which))
 
 
 @cache
-def made(algorithm: Algorithm, which: int = 0) -> Made:
-    """A key of any type."""
+def _made(algorithm: Algorithm, which: int) -> Made:
     if algorithm is Algorithm.SK_ED25519:
-        return SecurityKey(Ed25519PrivateKey.generate()).made()
+        return SecurityKey(Ed25519PrivateKey.from_private_bytes(_seed(which + 100))).made()
     if algorithm is Algorithm.SK_ECDSA_256:
-        return SecurityKey(ec.generate_private_key(ec.SECP256R1())).made()
+        return SecurityKey(_curve_key(ec.SECP256R1(), which + 100)).made()
     key = software_key(algorithm, which)
     return Made(key.public, key.sign)
+
+
+def made(algorithm: Algorithm, which: int = 0) -> Made:
+    """A key of any type."""
+    return _made(algorithm, which)
 
 
 SOFTWARE = [a for a in Algorithm if not a.is_sk]

@@ -166,7 +166,7 @@ def test_an_authority_does_not_certify_itself():
 
 
 def test_an_rsa_authority_signs_with_sha2_only():
-    ca = software_key(Algorithm.RSA).public
+    ca = software_key(Algorithm.RSA, 0).public
     tbs = to_be_signed(body(ca=ca), NONCE)
     join(tbs, string(b"rsa-sha2-256") + string(rsa_key(0).sign(tbs, PKCS1v15(), SHA256())))
     for name in (b"ssh-rsa", b"rsa-sha2-256"):

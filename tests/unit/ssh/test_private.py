@@ -32,7 +32,7 @@ def closed(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("algorithm", SOFTWARE)
 def test_a_key_is_written_and_read(algorithm):
-    key = software_key(algorithm)
+    key = software_key(algorithm, 0)
     file = dump_private_key(key, "al@laptop").reveal()
     again = load_private_key(file)
     assert again.public == key.public
@@ -45,9 +45,9 @@ def test_a_key_is_written_and_read(algorithm):
 def test_the_written_key_is_one_that_another_reader_takes(algorithm):
     # every length of padding, where a look at the key is cheap
     for comment in ("a" * i for i in range(1 if algorithm is Algorithm.RSA else 8)):
-        private = load_ssh_private_key(dump_private_key(software_key(algorithm), comment).reveal(), None)
+        private = load_ssh_private_key(dump_private_key(software_key(algorithm, 0), comment).reveal(), None)
         assert not isinstance(private, dsa.DSAPrivateKey)
-        assert SoftwareKey(private).public == software_key(algorithm).public
+        assert SoftwareKey(private).public == software_key(algorithm, 0).public
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
@@ -135,7 +135,7 @@ def test_a_file_that_is_too_long_is_not_looked_at():
 
 
 def test_a_file_cut_or_changed_is_refused_or_still_the_same_key():
-    key = software_key(Algorithm.ED25519)
+    key = software_key(Algorithm.ED25519, 0)
     data = opened(dump_private_key(key).reveal())
     for i in range(0, len(data), 3):
         with pytest.raises(FormatError):
@@ -156,7 +156,7 @@ def test_the_private_half_of_a_security_key_is_refused_by_name():
 
 
 def test_a_file_with_two_keys_is_refused():
-    data = opened(dump_private_key(software_key(Algorithm.ED25519)).reveal())
+    data = opened(dump_private_key(software_key(Algorithm.ED25519, 0)).reveal())
     head = b"openssh-key-v1\x00" + put_string("none") * 2 + put_string(b"")
     assert data.startswith(head + put_uint32(1))
     with pytest.raises(FormatError, match="more keys than one"):
@@ -164,7 +164,7 @@ def test_a_file_with_two_keys_is_refused():
 
 
 def test_an_error_does_not_quote_the_file():
-    key = software_key(Algorithm.ED25519)
+    key = software_key(Algorithm.ED25519, 0)
     data = opened(dump_private_key(key, "the-secret-comment").reveal())
     with pytest.raises(FormatError) as caught:
         load_private_key(closed(data[:-1] + b"\xff"))

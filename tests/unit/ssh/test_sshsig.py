@@ -120,7 +120,7 @@ def test_an_rsa_signature_by_sha1_is_refused():
     over = sshsig.signed_bytes(SPACE, MESSAGE)
     value = string(b"ssh-rsa") + string(rsa_key(0).sign(over, PKCS1v15(), SHA1()))
     with pytest.raises(BadSignature, match="SHA-2"):
-        sshsig.verify(sshsig.encode(software_key(Algorithm.RSA).public, SPACE, value), SPACE, MESSAGE)
+        sshsig.verify(sshsig.encode(software_key(Algorithm.RSA, 0).public, SPACE, value), SPACE, MESSAGE)
 
 
 def test_a_security_key_must_have_verified_its_user_when_that_is_asked():

@@ -1,0 +1,121 @@
+"""What a fuzzer may call: one function a parser, each taking any bytes.
+
+A parser may refuse them with `FormatError` or another `BadInput`; any other exception is a finding. What it takes must
+be written again as the same bytes.
+"""
+
+from collections.abc import Callable
+
+from tests.unit.ssh.made import SOFTWARE, made, software_key
+from tests.unit.ssh.test_cert import body, signed
+
+from jitgate.core.errors import BadInput
+from jitgate.ssh import sshsig
+from jitgate.ssh.cert import (
+    join,
+    parse_certificate,
+    parse_certificate_line,
+    parse_to_be_signed,
+    to_be_signed,
+)
+from jitgate.ssh.private import dump_private_key, load_private_key
+from jitgate.ssh.pubkey import Algorithm, parse_public_key, parse_public_key_line
+
+Target = Callable[[bytes], None]
+SPACE = "request@example.org"
+MESSAGE = b"what is signed"
+
+
+def public_key(data: bytes) -> None:
+    key = parse_public_key(data)
+    assert key.blob == data
+    assert parse_public_key_line(key.line()) == (key, "")
+
+
+def key_line(data: bytes) -> None:
+    key, comment = parse_public_key_line(data.decode("utf-8", "surrogateescape"))
+    assert key.line(comment).rstrip() == data.decode().rstrip()
+
+
+def certificate(data: bytes) -> None:
+    found = parse_certificate(data)
+    assert found.blob == data
+    assert parse_certificate_line(found.line()) == found
+
+
+def certificate_line(data: bytes) -> None:
+    found = parse_certificate_line(data.decode("utf-8", "surrogateescape"))
+    assert found.line() == " ".join(data.decode().split()[:2])
+
+
+def tbs(data: bytes) -> None:
+    found, nonce = parse_to_be_signed(data)
+    assert to_be_signed(found, nonce) == data
+    assert found.principals
+    assert not set("".join(found.principals)) & set(",*?! \n\x00")
+    for ca in (made(a, 9) for a in SOFTWARE):
+        if ca.public == found.ca:
+            assert parse_certificate(join(data, ca.sign(data)).blob).body == found
+
+
+def signature(data: bytes) -> None:
+    key = sshsig.verify(data, SPACE, MESSAGE)
+    assert key.blob in data
+
+
+def raw_signature(data: bytes) -> None:
+    """One SSH signature blob against a key of each type, by the first byte."""
+    algorithms = list(Algorithm)
+    made(algorithms[data[0] % len(algorithms)] if data else algorithms[0]).public.verify(data[1:], MESSAGE)
+
+
+def armor(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    blob = sshsig.dearmor(text)
+    assert sshsig.dearmor(sshsig.armor(blob)) == blob
+
+
+def private_key(data: bytes) -> None:
+    key = load_private_key(data)
+    key.public.verify(key.sign(MESSAGE), MESSAGE)
+    assert load_private_key(dump_private_key(key).reveal()).public == key.public
+
+
+def seeds() -> dict[str, tuple[Target, list[bytes]]]:
+    """{name: (target, sound inputs to start from)}"""
+    keys = [made(a) for a in Algorithm]
+    certificates = [
+        signed(
+            body(
+                key=made(key).public,
+                ca=made(ca, 9).public,
+                critical_options=(("force-command", "uptime"), ("source-address", "192.0.2.0/24")),
+                extensions=(("grant@example.org", "01J"), ("permit-pty", "")),
+            ),
+            made(ca, 9),
+        )
+        for key, ca in ((k, c) for k in Algorithm for c in (Algorithm.ED25519, k))
+    ]
+    signatures = [sshsig.encode(k.public, SPACE, k.sign(sshsig.signed_bytes(SPACE, MESSAGE))) for k in keys]
+    bodies = [to_be_signed(c.body, c.nonce) for c in certificates]
+    files = [dump_private_key(software_key(a, 0), "al@laptop").reveal() for a in SOFTWARE]
+    return {
+        "public_key": (public_key, [k.public.blob for k in keys]),
+        "key_line": (key_line, [k.public.line("al@laptop").encode() for k in keys]),
+        "certificate": (certificate, [c.blob for c in certificates]),
+        "certificate_line": (certificate_line, [c.line().encode() for c in certificates]),
+        "tbs": (tbs, bodies),
+        "signature": (signature, signatures),
+        "raw_signature": (raw_signature, [bytes([i]) + k.sign(MESSAGE) for i, k in enumerate(keys)]),
+        "armor": (armor, [sshsig.armor(s).encode() for s in signatures]),
+        "private_key": (private_key, files),
+    }
+
+
+def check(target: Target, data: bytes) -> bool:
+    """Whether the target took `data`. What is no refusal comes out."""
+    try:
+        target(data)
+    except BadInput:
+        return False
+    return True
