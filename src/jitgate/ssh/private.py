@@ -29,7 +29,7 @@ MAX_FILE: Final = 1 << 16  # bytes; a private key of 16384 bits takes 12,500
 _PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey | RSAPrivateKey
 _RSA_SIGNATURE: Final = "rsa-sha2-512"
 _BEGIN: Final = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
-_END: Final = b"-----END OPENSSH PRIVATE KEY-----\n"
+_END: Final = b"-----END OPENSSH PRIVATE KEY-----"
 _WIDTH: Final = 70
 _BLOCK: Final = 8
 _MAGIC: Final = b"openssh-key-v1\x00"
@@ -115,7 +115,7 @@ def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> Sof
 def _check_head(pem: bytes) -> None:
     """Refuses by its public half, which stands open in front, what the library would try, warn of or guess at."""
     try:
-        text = pem.removeprefix(_BEGIN).removesuffix(_END).decode("ascii").replace("\n", "")
+        text = pem.removeprefix(_BEGIN).removesuffix(b"\n").removesuffix(_END).decode("ascii").replace("\n", "")
     except UnicodeDecodeError:
         raise FormatError("a private key file is not ASCII") from None
     reader = Reader(from_base64(text, MAX_FILE))
@@ -131,9 +131,8 @@ def _check_head(pem: bytes) -> None:
 
 def dump_private_key(key: SoftwareKey, comment: str = "") -> Secret[bytes]:
     """The openssh-key-v1 file, without a passphrase: whoever writes it sets mode 0600."""
-    inner = (
-        put_uint32(0) * 2 + key._fields() + put_string(check_comment(comment))
-    )  # two equal numbers only show that a cipher opened
+    twice = put_uint32(0) * 2  # two equal numbers, by which a reader sees that its passphrase was right
+    inner = twice + key._fields() + put_string(check_comment(comment))
     inner += bytes(range(1, 1 + -len(inner) % _BLOCK))
     blob = _MAGIC + b"".join(
         (
@@ -147,4 +146,4 @@ def dump_private_key(key: SoftwareKey, comment: str = "") -> Secret[bytes]:
     )
     text = to_base64(blob)
     lines = "".join(text[i : i + _WIDTH] + "\n" for i in range(0, len(text), _WIDTH))
-    return Secret(_BEGIN + lines.encode("ascii") + _END)
+    return Secret(_BEGIN + lines.encode("ascii") + _END + b"\n")

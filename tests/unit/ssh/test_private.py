@@ -34,6 +34,7 @@ def closed(data: bytes) -> bytes:
 def test_a_key_is_written_and_read(algorithm):
     key = software_key(algorithm, 0)
     file = dump_private_key(key, "al@laptop").reveal()
+    assert load_private_key(file.rstrip()).public == key.public
     again = load_private_key(file)
     assert again.public == key.public
     key.public.verify(again.sign(b"x"), b"x")
