@@ -80,12 +80,24 @@ class HeldKey:
 
 
 @dataclass(frozen=True, slots=True)
+class LogHead:
+    """Size and root of the log as a checkpoint gives them. `root`: base64, as it stands in the checkpoint."""
+
+    size: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeldKeys:
-    """All that the signer holds. It signs checkpoints of the log `origin` with `log`, an ed25519 key."""
+    """All that the signer holds. It signs checkpoints of the log `origin` with `log`, an ed25519 key.
+
+    `head`: what it signed last. A log of that size with another root, or a smaller log, is not the one it knew.
+    """
 
     authorities: tuple[HeldKey, ...]
     log: PublicKey
     origin: str
+    head: LogHead | None
 
 
 @dataclass(frozen=True, slots=True)

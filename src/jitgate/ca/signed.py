@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from jitgate.ca.model import SignedEntry
+from jitgate.ca.model import LogHead, SignedEntry
 from jitgate.core.clock import Micros
 from jitgate.ssh.cert import CertType
 
@@ -21,14 +21,6 @@ MARK: Final = b'{"mark":'
 MARK_EVERY: Final = 10_000  # lines: reading them back takes a tenth of a second
 _TYPES: Final = {"user": CertType.USER, "host": CertType.HOST}
 _NAMES: Final = {number: name for name, number in _TYPES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class LogHead:
-    """Size and root of the log as a checkpoint gives them. `root`: base64, as it stands in the checkpoint."""
-
-    size: int
-    root: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.ca.samples import NOW
 
-from jitgate.ca.model import SignedEntry
-from jitgate.ca.signed import LogHead, Summary, entry_line, head_line, mark_line, parse_line, summarize
+from jitgate.ca.model import LogHead, SignedEntry
+from jitgate.ca.signed import Summary, entry_line, head_line, mark_line, parse_line, summarize
 from jitgate.ssh.cert import CertType
 
 ENTRY = SignedEntry(

@@ -20,10 +20,10 @@ from typing import Final
 
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot
-from jitgate.ca.model import HeldKey, HeldKeys, SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.model import HeldKey, HeldKeys, LogHead, SignedEntry, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
 from jitgate.ca.rules import Ceiling, Rules, UserCeiling
-from jitgate.ca.signed import MARK_EVERY, LogHead, Summary, entry_line, head_line, mark_line
+from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
 from jitgate.core.clock import Clock, Micros
 from jitgate.core.errors import BadInput, Unsafe
 from jitgate.core.outcome import Check, failed
@@ -104,7 +104,7 @@ class Desk:
             HeldKey(each.ceiling.realm, CaKind.USER if isinstance(each.ceiling, UserCeiling) else CaKind.HOST, key)
             for key, each in self._held.items()
         )
-        return HeldKeys(held, self._log.public, self._origin)
+        return HeldKeys(held, self._log.public, self._origin, self._head)
 
     def sign(self, requests: Sequence[SignRequest]) -> list[bytes | SignerRefusal]:
         """Signature blobs and refusals in the order of the requests; what is signed is in the list before."""

@@ -4,12 +4,13 @@ A frame is a length (uint32) and that many bytes: an operation (byte), then fiel
 because their reader is strict, bounded and in the signer anyway: blobs need no second coding, and no other parser of
 foreign bytes enters the process that holds the keys. Anything malformed ends the connection.
 
-    hello       uint32 version             -> string origin, string log key, uint32 n, n * (string realm, kind, key)
+    hello       uint32 version             -> string origin, string log key, string root ("" for none), uint64 size,
+                                              uint32 n, n * (string realm, string kind, string key)
     sign        uint32 n, n * (string realm, string tbs)
                                            -> n * (byte 0, string signature | byte 1, string code, why, hint)
     checkpoint  string body                -> the same, once; the signature is the raw ed25519 one
     list        uint64 offset              -> uint64 next, string whole lines
-    failed                                 -> string what, string hint     (instead of the first answer, then the end)
+    failed                                 -> string what, string hint     (instead of an answer)
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from jitgate.ca.model import HeldKey, HeldKeys, SignerRefusal, SignRequest
+from jitgate.ca.model import HeldKey, HeldKeys, LogHead, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
 from jitgate.ssh.pubkey import parse_public_key
 from jitgate.ssh.wire import MAX_STRING, FormatError, Reader, put_string, put_uint32, put_uint64
@@ -115,12 +116,15 @@ def put_failed(what: str, hint: str) -> bytes:
 
 def put_keys(held: HeldKeys) -> bytes:
     keys = [put_string(each.realm) + put_string(each.kind) + put_string(each.key.blob) for each in held.authorities]
-    return _frame(Op.HELLO, put_string(held.origin), put_string(held.log.blob), put_uint32(len(keys)), *keys)
+    head = (put_string(held.head.root), put_uint64(held.head.size)) if held.head else (put_string(""), put_uint64(0))
+    log = (put_string(held.origin), put_string(held.log.blob), *head)
+    return _frame(Op.HELLO, *log, put_uint32(len(keys)), *keys)
 
 
 def take_keys(payload: bytes) -> HeldKeys:
     reader = _answer(Op.HELLO, payload)
     origin, log = reader.text(), parse_public_key(reader.string())
+    root, size = reader.text(), reader.uint64()
     if (count := reader.uint32()) > _MAX_KEYS:
         raise FormatError(f"{count} CA keys")
     held = []
@@ -130,7 +134,7 @@ def take_keys(payload: bytes) -> HeldKeys:
             raise FormatError("a CA key of an unknown kind")
         held.append(HeldKey(realm, CaKind(kind), parse_public_key(reader.string())))
     reader.end()
-    return HeldKeys(tuple(held), log, origin)
+    return HeldKeys(tuple(held), log, origin, LogHead(size, root) if root else None)
 
 
 def put_results(op: Op, results: Sequence[Result]) -> bytes:
@@ -156,7 +160,7 @@ def take_page(payload: bytes) -> tuple[bytes, int]:
 
 
 class SignerFailed(FormatError):
-    """The signer could not start; its own words."""
+    """The signer could not do it, or could not even start; its own words."""
 
 
 def _answer(op: Op, payload: bytes) -> Reader:

@@ -6,6 +6,7 @@ from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.ledger import Ledger
 from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Sign
+from jitgate.core.errors import BadInput
 from jitgate.ssh.wire import FormatError
 
 
@@ -26,7 +27,10 @@ def _answer(request: Request, desk: Desk, ledger: Ledger) -> bytes:
         case Checkpoint(body):
             return protocol.put_results(Op.CHECKPOINT, [desk.checkpoint(body)])
         case ListFrom(offset):
-            return protocol.put_page(*ledger.page(offset, protocol.MAX_PAGE))
+            try:
+                return protocol.put_page(*ledger.page(offset, protocol.MAX_PAGE))
+            except BadInput as error:  # the service remembers the offset of another list: its mistake, and harmless
+                return protocol.put_failed(error.what, error.hint)
 
 
 def _receive(connection: socket.socket) -> bytes | None:

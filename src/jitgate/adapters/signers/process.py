@@ -1,0 +1,322 @@
+"""The service's side: starts the signer as a child, speaks to it in batches, starts it again when it ends.
+
+Everything that waits while a message is under way is the next message, so the list is synced once for all of it. Two
+messages may be under way: the signer works on one while this side writes or reads the other.
+
+When the child ends, callers whose message was under way get `Unreachable`: what they asked for may be in the list and
+was never theirs. Callers that still wait are served by the next child, or get `Unreachable` when it does not start.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jitgate.adapters.signers import protocol
+from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Result, Sign, SignerFailed
+from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignRequest
+from jitgate.ca.signed import parse_line
+from jitgate.core.errors import BadInput, TooMany, Unreachable
+from jitgate.ssh.wire import MAX_STRING, FormatError
+
+ANSWER_S: Final = 30.0  # a disk that hangs longer is down; the child is then killed
+START_S: Final = 20.0
+STOP_S: Final = 5.0
+FIRST_WAIT_S: Final = 0.05  # before another child; doubled each time until one answers
+LONGEST_WAIT_S: Final = 5.0
+WAITING_MAX: Final = 4096  # callers; beyond, the service answers at once that it is busy
+UNDER_WAY: Final = 2
+REALM_MAX: Final = 64  # bytes
+_ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8"}  # the service's own may hold secrets
+_COMMAND: Final = (sys.executable, "-I", "-m", "jitgate", "signer")  # -I: no code from the working folder
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SignerSettings:
+    """`keys`: folder of key files, may be read-only; `rules`: its `signer.toml`; `state`: folder of its list."""
+
+    keys: Path
+    rules: Path
+    state: Path
+    command: tuple[str, ...] = _COMMAND
+
+
+@contextlib.asynccontextmanager
+async def open_signer(settings: SignerSettings) -> "AsyncIterator[ProcessSigner]":
+    """A signer that runs, until the context ends. Raises `Unreachable` with the child's own words if it does not."""
+    signer = ProcessSigner(settings)
+    child = await _start(settings)
+    running = asyncio.create_task(signer._run(child))  # noqa: SLF001  # its own factory
+    try:
+        yield signer
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await _stop(child)  # a task that was cancelled before it began has stopped nothing
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    request: Request
+    answer: asyncio.Future[bytes]
+
+
+@dataclass(slots=True, eq=False)
+class _SignCall:
+    requests: tuple[SignRequest, ...]
+    size: int
+    answer: asyncio.Future[list[Result]]
+
+
+_Message = _Call | list[_SignCall]
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class ProcessSigner:
+    """A `ca.model.Signer` whose keys are in a child process. Made by `open_signer`."""
+
+    def __init__(self, settings: SignerSettings) -> None:
+        self._settings = settings
+        self._waiting: deque[_Call | _SignCall] = deque()
+        self._wake = asyncio.Event()
+        self._wait = FIRST_WAIT_S
+        self.pid = 0
+        """The child's; 0 while there is none."""
+
+    async def keys(self) -> HeldKeys:
+        return protocol.take_keys(await self._call(Hello()))
+
+    async def sign(self, requests: Sequence[SignRequest]) -> list[Result]:
+        calls = [self._add_signing(part) for part in _parts(requests)]
+        return [result for part in await asyncio.gather(*calls) for result in part]
+
+    async def checkpoint(self, body: bytes) -> Result:
+        if len(body) > MAX_STRING:
+            raise BadInput("a checkpoint that is too long")
+        return protocol.take_results(Op.CHECKPOINT, await self._call(Checkpoint(body)), 1)[0]
+
+    async def signed(self, offset: int = 0) -> SignedPage:
+        unreadable = 0
+        while True:
+            lines, after = protocol.take_page(await self._call(ListFrom(offset)))
+            found = [parse_line(line) for line in lines.splitlines()]
+            entries = tuple(each for each in found if isinstance(each, SignedEntry))
+            unreadable += found.count(None)
+            if entries or after == offset:  # a page of checkpoints alone is not the end
+                return SignedPage(entries, after, unreadable)
+            offset = after
+
+    async def _call(self, request: Request) -> bytes:
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._add(_Call(request, answer))
+        return await answer
+
+    def _add_signing(self, requests: tuple[SignRequest, ...]) -> asyncio.Future[list[Result]]:
+        answer: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        self._add(_SignCall(requests, sum(map(_size, requests)), answer))
+        return answer
+
+    def _add(self, call: _Call | _SignCall) -> None:
+        if len(self._waiting) >= WAITING_MAX:
+            raise TooMany("too many requests wait for the signer", "try again in a few seconds")
+        self._waiting.append(call)
+        self._wake.set()
+
+    async def _run(self, child: _Child | None) -> None:
+        """Talk to one child after the other until cancelled."""
+        try:
+            while True:
+                if child is not None:
+                    await self._talk(child)
+                await asyncio.sleep(self._wait)
+                self._wait = min(2 * self._wait, LONGEST_WAIT_S)
+                child = await self._start_again()
+        finally:
+            _fail(self._waiting, Unreachable("the signer was stopped", "the service is ending"))
+
+    async def _start_again(self) -> _Child | None:
+        try:
+            return await _start(self._settings)
+        except Unreachable as error:
+            _logger.error("%s; %s", error.what, error.hint)  # noqa: TRY400  # the child's words, not our stack
+            _fail(self._waiting, error)
+            return None
+
+    async def _talk(self, child: _Child) -> None:
+        """Carry messages to this child until it ends or misbehaves."""
+        sent: deque[_Message] = deque()
+        self.pid = child.process.pid
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                slots, due = asyncio.Semaphore(UNDER_WAY), asyncio.Semaphore(0)
+                tasks.create_task(self._send(child, sent, slots, due))
+                tasks.create_task(self._receive(child, sent, slots, due))
+                tasks.create_task(_end_of(child.process))
+        except* (OSError, EOFError, FormatError, TimeoutError) as errors:
+            _logger.warning("the signer is gone: %r", errors.exceptions[0])
+        finally:
+            self.pid = 0
+            gone = Unreachable("the signer ended before it answered", "try again; nothing was issued")
+            for message in sent:
+                _fail(message if isinstance(message, list) else [message], gone)
+            await _stop(child)
+
+    async def _send(
+        self, child: _Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
+    ) -> None:
+        while True:
+            await slots.acquire()
+            while (message := self._next_message()) is None:
+                self._wake.clear()
+                await self._wake.wait()
+            sent.append(message)
+            due.release()
+            child.writer.write(protocol.put_request(_request(message)))
+            await child.writer.drain()
+
+    async def _receive(
+        self, child: _Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
+    ) -> None:
+        while True:
+            await due.acquire()
+            async with asyncio.timeout(ANSWER_S):
+                payload = await _read(child.reader)
+            _settle(sent[0], payload)
+            sent.popleft()
+            slots.release()
+            self._wait = FIRST_WAIT_S
+
+    def _next_message(self) -> _Message | None:
+        """All sign calls that wait one behind the other, up to the limits of a message; or one other call."""
+        batch: list[_SignCall] = []
+        count = size = 0
+        while self._waiting:
+            call = self._waiting[0]
+            if call.answer.cancelled():  # nobody waits for it any more: nothing is signed for nobody
+                self._waiting.popleft()
+            elif isinstance(call, _Call):
+                if batch:
+                    return batch
+                self._waiting.popleft()
+                return call
+            elif count + len(call.requests) > protocol.MAX_BATCH or size + call.size > protocol.MAX_BATCH_BYTES:
+                return batch
+            else:
+                self._waiting.popleft()
+                batch.append(call)
+                count, size = count + len(call.requests), size + call.size
+        return batch or None
+
+
+async def _start(settings: SignerSettings) -> _Child:
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(theirs):
+        paths = ("--keys", settings.keys, "--rules", settings.rules, "--state", settings.state)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *settings.command,
+                "--fd",
+                str(theirs.fileno()),
+                *map(str, paths),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=_ENVIRONMENT,
+            )
+        except OSError as error:
+            ours.close()
+            raise Unreachable(f"the signer does not start: {error.strerror}", "is the installation whole?") from None
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    child = _Child(process, reader, writer)
+    try:
+        writer.write(protocol.put_request(Hello()))
+        async with asyncio.timeout(START_S):
+            protocol.take_keys(await _read(reader))
+    except BaseException as error:
+        await _stop(child)
+        if isinstance(error, SignerFailed):
+            raise Unreachable(f"the signer does not start: {error.what}", error.hint) from None
+        if isinstance(error, OSError | EOFError | FormatError | TimeoutError):
+            raise Unreachable("the signer does not start", "its own lines in the log say why") from None
+        raise
+    return child
+
+
+async def _stop(child: _Child) -> None:
+    """Closing the connection ends the child; one that hangs is killed."""
+    child.writer.close()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await child.process.wait()
+    except TimeoutError:
+        child.process.kill()
+        await child.process.wait()
+    with contextlib.suppress(OSError):
+        await child.writer.wait_closed()
+
+
+async def _end_of(process: asyncio.subprocess.Process) -> None:
+    raise EOFError(f"it ended with status {await process.wait()}")
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readexactly(protocol.length_of(await reader.readexactly(4)))
+
+
+def _parts(requests: Sequence[SignRequest]) -> list[tuple[SignRequest, ...]]:
+    """The requests in messages' sizes. `BadInput` for one that the signer would take for an attack."""
+    parts: list[list[SignRequest]] = []
+    size = 0
+    for request in requests:
+        if len(request.tbs) > MAX_STRING or len(request.realm.encode()) > REALM_MAX:
+            raise BadInput(f"a certificate of {len(request.tbs)} bytes", f"at most {MAX_STRING}")
+        size += _size(request)
+        if not parts or len(parts[-1]) == protocol.MAX_BATCH or size > protocol.MAX_BATCH_BYTES:
+            parts.append([])
+            size = _size(request)
+        parts[-1].append(request)
+    return [tuple(part) for part in parts]
+
+
+def _size(request: SignRequest) -> int:
+    return len(request.tbs) + REALM_MAX + 8  # and two lengths
+
+
+def _request(message: _Message) -> Request:
+    if isinstance(message, list):
+        return Sign(tuple(request for call in message for request in call.requests))
+    return message.request
+
+
+def _settle(message: _Message, payload: bytes) -> None:
+    if not isinstance(message, list):
+        if not message.answer.done():
+            message.answer.set_result(payload)
+        return
+    results = protocol.take_results(Op.SIGN, payload, sum(len(call.requests) for call in message))
+    for call in message:
+        if not call.answer.done():
+            call.answer.set_result(results[: len(call.requests)])
+        del results[: len(call.requests)]
+
+
+def _fail(calls: deque[_Call | _SignCall] | list[_SignCall] | list[_Call], error: Unreachable) -> None:
+    for call in calls:
+        if not call.answer.done():
+            call.answer.set_exception(Unreachable(error.what, error.hint))
+    calls.clear()

@@ -1,0 +1,68 @@
+"""The signer's process, put together. It holds the keys, has one connection, and ends with it."""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from jitgate.adapters.signers import protocol
+from jitgate.adapters.signers.desk import Desk
+from jitgate.adapters.signers.files import load_key, load_text
+from jitgate.adapters.signers.harden import harden
+from jitgate.adapters.signers.ledger import Ledger
+from jitgate.adapters.signers.server import serve
+from jitgate.ca.rules import FILE_MAX, read_rules
+from jitgate.core.clock import Micros, system_clock
+from jitgate.core.errors import Error, UsageError
+
+
+def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
+    """Serve the connection `fd` until the other side closes it; the exit status."""
+    connection = _inherited(fd)
+    try:
+        desk, ledger = _open(keys, rules, state)
+    except Error as error:
+        connection.sendall(protocol.put_failed(error.what, error.hint))
+        return _said(error.what)
+    except OSError as error:
+        connection.sendall(protocol.put_failed(f"{error.filename or state}: {error.strerror}", ""))
+        return _said(str(error))
+    try:
+        serve(connection, desk, ledger)
+    except Error as error:
+        return _said(f"the service sent what it may not: {error.what}")
+    except (BrokenPipeError, ConnectionResetError):
+        return _said("the service went away before it was answered")
+    except OSError as error:
+        return _said(f"the list cannot be written, nothing was signed: {error.strerror}")
+    return 0
+
+
+def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger]:
+    harden()
+    found = read_rules(load_text(rules, FILE_MAX))
+    files = [file for ceiling in found.ceilings for file in ceiling.keys] + [found.log_key]
+    ledger = Ledger(state)
+    loaded = {file: load_key(keys, file) for file in files}
+    return Desk(found, loaded, ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic), ledger
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        connection = socket.socket(fileno=fd)
+    except OSError:
+        raise UsageError(f"no connection at descriptor {fd}", "the signer is started by jitgate serve") from None
+    if connection.family != socket.AF_UNIX or connection.type != socket.SOCK_STREAM:
+        raise UsageError(f"descriptor {fd} is not a connection within this machine")
+    os.set_inheritable(fd, False)
+    return connection
+
+
+def _monotonic() -> Micros:
+    return time.monotonic_ns() // 1000
+
+
+def _said(text: str) -> int:
+    sys.stderr.write(f"jitgate signer: error: {text}\n")
+    return 1
