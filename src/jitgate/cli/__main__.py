@@ -1,0 +1,3 @@
+from jitgate.cli.main import main
+
+main()

@@ -1,0 +1,163 @@
+"""The way to a host, step by step: find it, ask for the grant, fetch the certificate. One line on stderr a step."""
+
+import difflib
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jitgate.cli import certificate as certs
+from jitgate.cli import terminal
+from jitgate.cli.answers import Grant, Host, Realm, Row, as_grant, as_host, as_realms, as_row, rows
+from jitgate.cli.command import Options
+from jitgate.cli.out import say
+from jitgate.cli.profile import Profile
+from jitgate.cli.service import LIST_MAX, Service
+from jitgate.cli.signing import Signer
+from jitgate.cli.times import until
+from jitgate.core.clock import system_clock
+from jitgate.core.errors import BadInput, Denied, NotFound, UsageError
+from jitgate.core.text import check_name, check_reason, shown
+from jitgate.ssh.cert import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for on the command line. `name` may be `login@host`, as people type it for ssh."""
+
+    name: str | None
+    login: str | None = None
+    role: str | None = None
+    reason: str | None = None
+    minutes: int | None = None
+
+
+def hosts_of(service: Service) -> tuple[Host, ...]:
+    return tuple(as_host(row) for row in rows(service.get("/v1/hosts", limit=LIST_MAX), "hosts"))
+
+
+def realms_of(service: Service) -> tuple[Realm, ...]:
+    return as_realms(service.get("/.well-known/jitgate"))
+
+
+def parse_wish(wish: Wish) -> Wish:
+    """The same with `login@host` taken apart and every name checked; else `UsageError`."""
+    name, login = wish.name, wish.login
+    if name and "@" in name:
+        before, _, name = name.rpartition("@")
+        if login not in (None, before):
+            raise UsageError(f"two logins: {shown(before)} and {shown(login or '')}", "leave one out")
+        login = before
+    try:
+        if name:
+            _check_host(name)
+        if login:
+            check_name("login", login)
+        if wish.role:
+            check_name("role", wish.role)
+        reason = check_reason(wish.reason) if wish.reason else wish.reason
+    except BadInput as error:
+        raise UsageError(error.what, error.hint) from None
+    return Wish(name, login, wish.role, reason, wish.minutes)
+
+
+def _check_host(name: str) -> None:
+    """A host's name, or its full one, NAME.REALM.jitgate."""
+    parts = name.rsplit(".", 2)
+    full = len(parts) == 3 and parts[2] == "jitgate"  # noqa: PLR2004  # name, realm and ending
+    check_name("host", parts[0] if full else name)
+    if full:
+        check_name("realm", parts[1])
+
+
+def choose_host(hosts: Sequence[Host], name: str | None, options: Options) -> Host:
+    """The host of that name, or the only one that may be reached, or a numbered choice. Else `NotFound`."""
+    if name is not None:
+        if host := next((host for host in hosts if name in (host.name, host.alias)), None):
+            return host
+        near = difflib.get_close_matches(name, [host.name for host in hosts], 1)
+        raise NotFound(f"no host {shown(name)}", f"did you mean {near[0]}?" if near else "jitctl vm ls")
+    reached = [host for host in hosts if host.permitted]
+    if not reached:
+        raise Denied("there is no host that you may reach", "ask who owns the roles, or see: jitctl vm ls --all")
+    if len(reached) == 1:
+        return reached[0]
+    shown_names = [host.name for host in reached]
+    return reached[terminal.choose(options, "host", shown_names, "jitctl vm connect NAME")]
+
+
+def choose_login(host: Host, login: str | None, options: Options) -> str | None:
+    """The login asked for, or the only one permitted, or a numbered choice; None lets the service say why not."""
+    if login is not None or not host.permitted:
+        return login
+    if len(host.permitted) == 1:
+        return host.permitted[0]
+    return host.permitted[
+        terminal.choose(options, "login", host.permitted, f"add --login, as in --login {host.permitted[0]}")
+    ]
+
+
+def open_grant(service: Service, host: Host, login: str | None, wish: Wish, options: Options) -> Grant:
+    """An active grant: the one that runs already, or a new one. A reason that is wanted is asked for."""
+    if wish.minutes is None and (running := running_grant(service, host, login, wish)):
+        ends = until(running.ends_at, system_clock())
+        say(options, f"grant by role {running.role} runs: {running.login} on {running.host} until {ends}")
+        return running
+    reason = wish.reason
+    if reason is None and (wanted := _wanted(host, login)) and terminal.can_ask(options):
+        say(options, wanted)
+        reason = check_reason(terminal.ask(options, "reason"))
+    asked: Row = {"host": host.name, "login": login, "role": wish.role, "reason": reason, "minutes": wish.minutes}
+    answer = service.post("/v1/grants", {name: value for name, value in asked.items() if value is not None})
+    grant = as_grant(as_row(answer.get("grant")))
+    if grant.host != host.name or grant.login != (login or grant.login) or grant.role != (wish.role or grant.role):
+        raise BadInput("the service granted something else than was asked for", "tell the service's owner")
+    ends = until(grant.ends_at, system_clock())
+    say(options, f"granted by role {grant.role}: {grant.login} on {grant.host} until {ends}")
+    return grant
+
+
+def _wanted(host: Host, login: str | None) -> str:
+    """What a permitted login still wants to be given, in the service's words; empty if nothing."""
+    return next((known.why for known in host.logins if known.name == login and known.permitted), "")
+
+
+def running_grant(service: Service, host: Host, login: str | None, wish: Wish) -> Grant | None:
+    """One of this person's that gives what is asked for; the one that runs longest."""
+    found = [as_grant(row) for row in rows(service.get("/v1/grants"), "grants") if row.get("state") == "active"]
+    fit = [
+        g for g in found if g.host == host.name and g.login == (login or g.login) and g.role == (wish.role or g.role)
+    ]
+    return max(fit, key=lambda grant: grant.ends_at, default=None)
+
+
+def fetch(
+    service: Service, host: Host, grant: Grant, realms: Sequence[Realm], options: Options, signer: Signer | None = None
+) -> Certificate:
+    """A certificate from the service, checked."""
+    authorities = [key for realm in realms if realm.name == host.realm for key in realm.user_ca]
+    certificate = certs.request(service, grant, host, signer or service.signer, authorities)
+    ends = until(certs.ends(certificate), system_clock())
+    say(options, f"certificate {certificate.body.serial} for {grant.login} on {grant.host} until {ends}")
+    return certificate
+
+
+def certificate_for(
+    service: Service, host: Host, grant: Grant, realms: Sequence[Realm], options: Options
+) -> tuple[Certificate, Path]:
+    """The one that is kept for this grant and key, if it is good for a while; else a new one, kept."""
+    profile = service.profile
+    found = certs.linked(profile, host.alias, grant.login)
+    same = found is not None and certs.grant_of(found) == grant.id and found.body.key == service.signer.public
+    if found is None or not same or certs.used_up(found, system_clock()):
+        found = fetch(service, host, grant, realms, options)
+    return found, certs.keep(profile, host, found, grant)
+
+
+@contextmanager
+def one_at_a_time(profile: Profile) -> Iterator[None]:
+    """So that a hundred parallel ssh fetch one certificate. Held by the process, so it cannot be left behind."""
+    with (profile.folder / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,127 @@
+"""jitctl cert: certificates for plain ssh and for other programs."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from jitgate.cli import access
+from jitgate.cli.certificate import kept, linked, used_up
+from jitgate.cli.certwords import as_document, as_lines
+from jitgate.cli.command import Command, Options, OwnOutput
+from jitgate.cli.files import write_private
+from jitgate.cli.out import data, say
+from jitgate.cli.profile import current
+from jitgate.cli.service import signed_in
+from jitgate.cli.signing import load_signer
+from jitgate.core.clock import system_clock
+from jitgate.core.errors import BadInput, NotFound
+from jitgate.core.text import shown
+from jitgate.ssh.cert import Certificate, parse_certificate_line
+from jitgate.ssh.pubkey import BadSignature
+from jitgate.ssh.wire import FormatError
+
+_FILE_MAX = 1 << 18  # bytes; a certificate with 256 long principals takes less
+
+_GET_EXAMPLES = """
+    jitctl cert get web1
+    jitctl cert get web1 --key ~/.ssh/id_ed25519 -o ~/.ssh/id_ed25519-cert.pub
+    jitctl cert get ubuntu@web1 --reason 'deploy 1.4' -o /tmp/web1-cert.pub
+"""
+
+
+@click.command("get", cls=OwnOutput, examples=_GET_EXAMPLES)
+@click.argument("host")
+@click.option("--key", metavar="FILE", help="For this registered key (see `jitctl keys`) instead of the profile's.")
+@click.option("-o", "--out", metavar="FILE", help="Write the certificate there. Default: print it.")
+@click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
+@click.option("--reason", metavar="TEXT", help="Why, in a sentence; asked for where a role wants it.")
+@click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
+@click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
+@click.pass_obj
+def get(
+    options: Options,
+    host: str,
+    key: str | None,
+    out: str | None,
+    login: str | None,
+    reason: str | None,
+    minutes: int | None,
+    role: str | None,
+) -> None:
+    """Get a certificate for HOST, for use with any ssh client.
+
+    The ssh config for it is what `jitctl vm connect HOST --print` shows.
+    """
+    wish = access.parse_wish(access.Wish(host, login, role, reason, minutes))
+    with signed_in(current(options), options) as service:
+        signer = load_signer(Path(key).expanduser()) if key else service.signer
+        target = access.choose_host(access.hosts_of(service), wish.name, options)
+        grant = access.open_grant(service, target, access.choose_login(target, wish.login, options), wish, options)
+        certificate = access.fetch(service, target, grant, access.realms_of(service), options, signer)
+    line = certificate.line()
+    if out is None or out == "-":
+        body = certificate.body
+        document = {"certificate": line, "serial": str(body.serial), "grant": grant.id, "principals": body.principals}
+        data(options, document, [line])
+        return
+    _write(Path(out).expanduser(), line)
+    say(options, f"written to {out}")
+
+
+def _write(path: Path, line: str) -> None:
+    if path.exists() and not path.read_bytes()[:4096].split(b" ")[0].endswith(b"-cert-v01@openssh.com"):
+        raise BadInput(f"{path} exists and is no certificate", "choose another file: -o FILE")
+    write_private(path, f"{line}\n".encode())
+
+
+@click.command("show", cls=Command, examples="jitctl cert show\njitctl cert show ~/.ssh/id_ed25519-cert.pub")
+@click.argument("file", required=False)
+@click.pass_obj
+def show(options: Options, file: str | None) -> None:
+    """Say in words what a certificate allows. Without FILE, all that are kept here; - is stdin."""
+    found = [(file, _read(file))] if file else [(str(path), held) for path, held in kept(current(options))]
+    now = system_clock()
+    lines = [line for path, certificate in found for line in as_lines(path, certificate, now)]
+    data(options, [as_document(path, certificate) for path, certificate in found], lines)
+    if not found:
+        say(options, "there is no certificate here; jitctl vm connect gets one")
+
+
+def _read(file: str) -> "Certificate":
+    try:
+        with sys.stdin.buffer if file == "-" else Path(file).expanduser().open("rb") as opened:
+            content = opened.read(_FILE_MAX)
+    except FileNotFoundError:
+        raise NotFound(f"no such file: {shown(file, 200)}") from None
+    try:
+        return parse_certificate_line(content.decode("utf-8", "replace").strip())
+    except (FormatError, BadSignature) as error:
+        raise BadInput(
+            f"{shown(file, 200)} is no certificate that is taken: {error.what}", "give a -cert.pub file"
+        ) from None
+
+
+@click.command("renew", cls=Command, examples="jitctl cert renew web1\njitctl cert renew web1 --login ubuntu")
+@click.argument("host")
+@click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
+@click.pass_obj
+def renew(options: Options, host: str, login: str | None) -> None:
+    """Make sure that plain ssh has a certificate for HOST that is good for a while.
+
+    Our ssh config calls this when the certificate is about to end. It fetches one under the grant that is active, or
+    opens a grant where no reason is needed; it never asks anything. There HOST is the full name, web1.default.jitgate.
+    """
+    options.no_input = True
+    wish = access.parse_wish(access.Wish(host, login))
+    profile = current(options)
+    with access.one_at_a_time(profile):
+        # another ssh may have done it while this one waited
+        held = linked(profile, wish.name or "", wish.login) if wish.login else None
+        if held is not None and not used_up(held, system_clock()):
+            return
+        with signed_in(profile, options) as service:
+            target = access.choose_host(access.hosts_of(service), wish.name, options)
+            chosen = access.choose_login(target, wish.login, options)
+            grant = access.open_grant(service, target, chosen, wish, options)
+            access.certificate_for(service, target, grant, access.realms_of(service), options)

@@ -1,0 +1,160 @@
+"""Certificates on this machine: fetched, checked against what was asked, kept one a host alias and grant.
+
+certs/ALIAS/GRANT-cert.pub is the file; certs/ALIAS/LOGIN.pub leads to the newest one for that login, and is the name
+that the ssh config knows. The file's time lies in the future, at the moment when it should be renewed, so that a shell
+can tell in a millisecond whether jitctl has to run (`sshconfig`).
+"""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from jitgate.cli.answers import Grant, Host, text
+from jitgate.cli.files import private_folder, read_private, write_private
+from jitgate.cli.profile import Profile
+from jitgate.cli.service import Service
+from jitgate.cli.signing import Signer
+from jitgate.core.clock import SECOND, Micros
+from jitgate.core.errors import BadInput, NotFound, Unsafe
+from jitgate.ssh.cert import Certificate, CertType, Untrusted, check_trusted, parse_certificate_line
+from jitgate.ssh.pubkey import BadSignature, PublicKey
+from jitgate.ssh.wire import FormatError
+
+RENEW_BEFORE = 60  # seconds before its end that a certificate counts as used up, or a quarter of a short life
+_FILE = re.compile(r"[0-9A-Z]{26}-cert\.pub")
+_LINE_MAX = 1 << 18
+_AGENT_SECONDS = 5
+
+
+def request(
+    service: Service, grant: Grant, host: Host, signer: Signer, authorities: Collection[PublicKey]
+) -> Certificate:
+    """A new certificate under the grant for the signer's key, checked before anything trusts it."""
+    answer = service.post("/v1/certificates", {"grant": grant.id, "host": host.name}, signer=signer)
+    try:
+        certificate = parse_certificate_line(text(answer, "certificate"))
+        _check(certificate, grant, signer.public, authorities)
+    except (FormatError, BadSignature, Untrusted) as error:
+        raise BadInput(
+            f"the service answered with a certificate that is not what was asked for: {error.what}",
+            "do not use it; tell the service's owner",
+        ) from None
+    return certificate
+
+
+def _check(certificate: Certificate, grant: Grant, key: PublicKey, authorities: Collection[PublicKey]) -> None:
+    check_trusted(certificate, authorities)
+    body = certificate.body
+    if body.type is not CertType.USER:
+        raise FormatError("it is for a host")
+    if body.key != key:
+        raise FormatError("it is for another key")
+    if body.principals != (f"{grant.login}@host:{grant.host}",):
+        raise FormatError(f"it is for {', '.join(body.principals)}")
+    if grant_of(certificate) != grant.id:
+        raise FormatError("it is under another grant")
+
+
+def grant_of(certificate: Certificate) -> str:
+    """The grant's id in the key id `jitgate grant=ULID person=NAME`; empty if there is none."""
+    words = certificate.body.key_id.split(" ")
+    return next((word.removeprefix("grant=") for word in words if word.startswith("grant=")), "")
+
+
+def ends(certificate: Certificate) -> Micros:
+    return certificate.body.valid_before * SECOND
+
+
+def used_up(certificate: Certificate, now: Micros) -> bool:
+    return renew_at(certificate) * SECOND <= now
+
+
+def renew_at(certificate: Certificate) -> int:
+    """Seconds since 1970."""
+    body = certificate.body
+    return body.valid_before - min(RENEW_BEFORE, (body.valid_before - body.valid_after) // 4)
+
+
+def link(profile: Profile, alias: str, login: str) -> Path:
+    """The path that the ssh config names for that login."""
+    return profile.folder / "certs" / alias / f"{login}.pub"
+
+
+def keep(profile: Profile, host: Host, certificate: Certificate, grant: Grant) -> Path:
+    """Writes the certificate and turns the login's link to it; the path of the file."""
+    folder = private_folder(private_folder(profile.folder / "certs") / host.alias)
+    path = folder / f"{grant.id}-cert.pub"
+    write_private(path, f"{certificate.line()}\n".encode())
+    os.utime(path, (renew_at(certificate),) * 2)
+    to = link(profile, host.alias, grant.login)
+    temporary = to.with_name(f".{to.name}.{secrets.token_hex(8)}")
+    temporary.symlink_to(path.name)
+    temporary.rename(to)
+    return path
+
+
+def read(path: Path) -> Certificate | None:
+    """The certificate of one of our files, if it is one."""
+    try:
+        return parse_certificate_line(read_private(path, _LINE_MAX).decode("ascii", "replace").strip())
+    except (NotFound, FormatError, BadSignature):
+        return None
+
+
+def linked(profile: Profile, alias: str, login: str) -> Certificate | None:
+    """The certificate that plain ssh would use now."""
+    path = link(profile, alias, login)
+    try:
+        name = path.readlink().name
+    except OSError:
+        return None
+    return read(path.with_name(name)) if _FILE.fullmatch(name) else None
+
+
+def kept(profile: Profile) -> list[tuple[Path, Certificate]]:
+    """All certificates here, with their files."""
+    files = sorted(path for path in (profile.folder / "certs").glob("*/*-cert.pub") if _FILE.fullmatch(path.name))
+    return [(path, certificate) for path in files if (certificate := read(path))]
+
+
+def clean(profile: Profile, now: Micros, grants: Collection[str] = ()) -> None:
+    """Removes certificates that have ended, or are of those grants, and the links that led to them."""
+    for path, certificate in kept(profile):
+        if ends(certificate) <= now or path.name.removesuffix("-cert.pub") in grants:
+            path.unlink(missing_ok=True)
+    for path in (profile.folder / "certs").glob("*/*.pub"):
+        if path.is_symlink() and not path.exists():
+            path.unlink(missing_ok=True)
+
+
+def remove_all(profile: Profile) -> None:
+    shutil.rmtree(profile.folder / "certs", ignore_errors=True)
+
+
+def offer_to_agent(profile: Profile, signer: Signer, certificate: Certificate, file: Path, now: Micros) -> None:
+    """Key and certificate to the agent, if there is one, until the certificate ends. Never fails: files are enough."""
+    seconds = (ends(certificate) - now) // SECOND
+    if signer.software is None or not os.environ.get("SSH_AUTH_SOCK") or seconds < 1:
+        return
+    folder = Path(tempfile.mkdtemp(prefix=".agent-", dir=profile.folder))
+    try:
+        # ssh-add finds a certificate only beside its key
+        (folder / "id").symlink_to(signer.file)
+        (folder / "id-cert.pub").symlink_to(file)
+        subprocess.run(
+            ["ssh-add", "-q", "-t", str(seconds), str(folder / "id")],  # noqa: S607  # the person's own ssh
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_AGENT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired, Unsafe):
+        pass
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

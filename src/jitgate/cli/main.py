@@ -1,0 +1,91 @@
+"""The way in: the list of commands, and the one place where an error becomes words and an exit status."""
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from jitgate import __version__
+from jitgate.cli.command import Entry, Late, as_epilog, shared_options
+from jitgate.cli.out import say_error
+
+_VM = {
+    "ls": Entry("The machines that you may reach, and as whom.", "vm:ls"),
+    "connect": Entry("Connect to one by ssh.", "vm:connect"),
+}
+_CERT = {
+    "get": Entry("Get one for any ssh client.", "cert:get"),
+    "show": Entry("Say in words what one allows.", "cert:show"),
+    "renew": Entry("Make sure that plain ssh has one.", "cert:renew"),
+}
+_GRANTS = {
+    "ls": Entry("What runs, or all with --all.", "grants:ls"),
+    "end": Entry("End one now.", "grants:end"),
+}
+_KEYS = {
+    "ls": Entry("Your registered keys.", "keys:ls"),
+    "add": Entry("Register another.", "keys:add"),
+    "rm": Entry("Remove one.", "keys:rm"),
+}
+_COMMANDS = {
+    "login": Entry("Sign in to a service and bind this machine's key.", "login:login"),
+    "logout": Entry("End the sign-in and remove its certificates here.", "login:logout"),
+    "whoami": Entry("Who the service thinks you are, and until when.", "login:whoami"),
+    "vm": Entry("The machines that you may reach.", below=_VM, examples="jitctl vm ls\njitctl vm connect web1"),
+    "cert": Entry("Certificates for plain ssh.", below=_CERT, examples="jitctl cert get web1\njitctl cert show"),
+    "grants": Entry("What you were granted, and until when.", below=_GRANTS, examples="jitctl grants ls --all"),
+    "keys": Entry("Your registered public keys.", below=_KEYS, examples="jitctl keys ls"),
+    "explain": Entry("Why you may, or may not, and what would change it.", "explain:explain"),
+    "audit": Entry("What was decided, for whom and why.", "audit:audit"),
+    "policy": Entry(
+        "Look at role files; changes nothing.",
+        below={"check": Entry("Check the role files of a folder.", "policy:check")},
+        examples="jitctl policy check roles/",
+    ),
+    "doctor": Entry("Find out what is wrong on this machine.", "doctor:doctor"),
+    "completion": Entry("Completion for bash, zsh or fish.", "completion:completion"),
+    "version": Entry("The version of jitctl.", "completion:version"),
+}
+_EXAMPLES = """
+    jitctl login https://jitgate.example.com
+    jitctl vm ls
+    jitctl vm connect web1
+    jitctl vm connect web1 --reason 'disk full, OPS-12' -- df -h
+    jitctl explain db1
+"""
+INTERRUPTED = 130
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a program ended by the signal shows
+
+root = Late(
+    "jitctl",
+    _COMMANDS,
+    params=[*shared_options(environment=True)],
+    help="Access by ssh that exists only while it is needed.",
+    epilog=as_epilog(_EXAMPLES),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+root = click.version_option(__version__, prog_name="jitctl", message="%(prog)s %(version)s")(root)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit status. Nothing that a person can cause leaves as a traceback."""
+    try:
+        result = root.main(arguments, prog_name="jitctl", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone; python would complain once more when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get("JITCTL_DEBUG"):
+            raise
+        return say_error(error)
+    return result if isinstance(result, int) else 0

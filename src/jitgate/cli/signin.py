@@ -1,0 +1,135 @@
+"""The sign-in itself: whom to trust, what to ask, the key's proof, what is kept."""
+
+import hashlib
+import hmac
+import os
+import ssl
+import stat
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from platform import node
+
+from jitgate.cli import profile as kept
+from jitgate.cli import terminal
+from jitgate.cli.answers import as_realms, as_row, text
+from jitgate.cli.command import Options
+from jitgate.cli.files import write_private
+from jitgate.cli.out import say
+from jitgate.cli.profile import Profile, Session
+from jitgate.cli.service import Service, no_trust, trust, trusted
+from jitgate.cli.signing import Signer, load_signer, own_key
+from jitgate.cli.times import parse, until
+from jitgate.core.clock import system_clock
+from jitgate.core.errors import BadInput, NotFound, NotSignedIn, Unsafe
+from jitgate.core.secret import Secret
+from jitgate.core.text import check_name, shown
+
+_PASSWORD_MAX = 4096  # bytes of a password file's first line
+_MODE_OPEN = 0o077
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given on the command line; what is None is asked on the terminal."""
+
+    user: str | None = None
+    password_file: str | None = None
+    code: str | None = None
+    key: str | None = None
+
+
+def sign_in(profile: Profile, options: Options, given: Given, *, pin: str = "") -> tuple[Profile, Session]:
+    """Signs in; keeps profile, trust anchor and session. Of a sign-in that was refused only a new key is kept."""
+    ca = pinned_authority(profile, options, pin) if pin else b""
+    with Service(profile, options, trust(ca) if pin else trusted(profile)) as service:
+        as_realms(service.get("/.well-known/jitgate"))  # the right kind of service, before anybody types a password
+        name = check_name("person", given.user or terminal.ask(options, "name", profile.user))
+        password = read_password(given.password_file) or terminal.ask_secret(options, f"password of {name}")
+        code = Secret(given.code) if given.code else terminal.ask_secret(options, "code (from your authenticator)")
+        profile = replace(profile, user=name, pinned=bool(ca) or profile.pinned, key=given.key or profile.key)
+        signer = _signer(profile)
+        document = {
+            "name": name,
+            "password": password.reveal(),
+            "code": code.reveal().replace(" ", ""),
+            "key": signer.public.line(_comment(name)),
+        }
+        answer = service.post("/v1/sign-in", document, subject=name, signer=signer)
+    person = as_row(answer.get("person"))
+    ends = parse(text(answer, "expires_at"))
+    session = kept.make_session(text(answer, "token"), text(person, "id"), text(person, "name"), ends)
+    if ca:
+        write_private(profile.folder / "tls-ca.pem", ca)
+    kept.save_profile(profile)
+    kept.save_session(profile, session)
+    now = system_clock()
+    say(options, f"signed in to {profile.url} as {session.name} until {until(session.expires_at, now)}")
+    say(options, f"your key here is {signer.public.fingerprint} ({profile.key_file})")
+    return profile, session
+
+
+def session_or_sign_in(options: Options) -> tuple[Profile, Session]:
+    """The current sign-in; where it has ended and somebody is at the terminal, a new one."""
+    profile = kept.current(options)
+    try:
+        return profile, kept.load_session(profile, system_clock())
+    except NotSignedIn as error:
+        if not terminal.can_ask(options):
+            raise
+        say(options, error.what)
+        return sign_in(profile, options, Given(user=profile.user or None))
+
+
+def pinned_authority(profile: Profile, options: Options, pin: str) -> bytes:
+    """The service's TLS authority (PEM) if its SHA-256 over DER is the pin. Until then nothing is trusted or sent."""
+    with Service(profile, options, no_trust()) as service:
+        response, content = service.fetch("GET", "/.well-known/jitgate/tls-ca")
+    try:
+        der = ssl.PEM_cert_to_DER_cert(content.decode("ascii").strip())
+    except ValueError:
+        der = b""
+    if not response.is_success or not der:
+        raise BadInput(f"{profile.url} offers no TLS authority of its own", "leave out #sha256=... to use public trust")
+    found = hashlib.sha256(der).hexdigest()
+    if not hmac.compare_digest(found, pin):
+        raise Unsafe(
+            f"the TLS authority of {profile.url} is not the one you were told of: sha256={found}",
+            "somebody may stand between; ask the service's owner for the address with its fingerprint",
+        )
+    return ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+def read_password(file: str | None) -> Secret[str] | None:
+    """The first line of the file, or of stdin for `-`. A file that others can read is refused."""
+    if file is None:
+        return None
+    if file == "-":
+        line = sys.stdin.buffer.readline(_PASSWORD_MAX)
+    else:
+        try:
+            with Path(file).open("rb") as opened:
+                mode = os.fstat(opened.fileno()).st_mode
+                if stat.S_ISREG(mode) and mode & _MODE_OPEN:  # a pipe has no others
+                    raise Unsafe(f"others can read {shown(file, 200)}", f"chmod 600 {file}")
+                line = opened.readline(_PASSWORD_MAX)
+        except FileNotFoundError:
+            raise NotFound(f"no such file: {shown(file, 200)}") from None
+    try:
+        password = line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise BadInput("the password is not UTF-8 text") from None
+    if not password:
+        raise BadInput("the password file is empty", "its first line is the password")
+    return Secret(password)
+
+
+def _signer(profile: Profile) -> Signer:
+    if profile.key:
+        return load_signer(profile.key_file)
+    return own_key(profile.key_file, _comment(profile.user))
+
+
+def _comment(name: str) -> str:
+    machine = "".join(c for c in node() if c.isascii() and (c.isalnum() or c in "._-"))[:40]
+    return f"{name}@{machine or 'jitctl'}"

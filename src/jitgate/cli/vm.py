@@ -1,0 +1,112 @@
+"""jitctl vm: the machines that a person may reach."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from jitgate.cli import access, sshconfig, terminal
+from jitgate.cli.answers import Grant, Host, as_host, as_row, rows, text
+from jitgate.cli.certificate import clean, offer_to_agent
+from jitgate.cli.command import Command, Options, Remote, remote_command
+from jitgate.cli.out import data, say, table
+from jitgate.cli.profile import Profile, Session, current
+from jitgate.cli.service import LIST_MAX, Service, signed_in, trusted
+from jitgate.cli.signin import Given, session_or_sign_in, sign_in
+from jitgate.core.clock import system_clock
+from jitgate.core.errors import NotFound, NotSignedIn
+
+
+@click.command("ls", cls=Command, examples="jitctl vm ls\njitctl vm ls --all\njitctl vm ls -o json")
+@click.option("--all", "everything", is_flag=True, help="Also those that you may not reach, with the reason.")
+@click.pass_obj
+def ls(options: Options, everything: bool) -> None:  # noqa: FBT001  # click gives it by name
+    """List the machines that you may reach, and as whom."""
+    with signed_in(current(options), options) as service:
+        found = [(row, as_host(row)) for row in rows(service.get("/v1/hosts", limit=LIST_MAX), "hosts")]
+    kept = [(row, host) for row, host in found if everything or host.permitted]
+    lines = []
+    for row, host in kept:
+        labels = " ".join(f"{key}={text(as_row(row.get('labels')), key)}" for key in sorted(as_row(row.get("labels"))))
+        note = "; ".join(dict.fromkeys(login.why for login in host.logins if login.why))
+        lines.append((host.name, " ".join(host.permitted), labels, note))
+    data(options, [row for row, _ in kept], table(("NAME", "LOGINS", "LABELS", "NOTE"), lines))
+    if not kept:
+        say(options, "there is no machine that you may reach; with --all you see the others")
+
+
+_CONNECT_EXAMPLES = """
+    jitctl vm connect web1
+    jitctl vm connect ubuntu@web1 --reason 'disk full, OPS-12'
+    jitctl vm connect web1 -- journalctl -u nginx -n 50
+    jitctl vm connect web1 --print
+"""
+
+
+@click.command("connect", cls=Remote, examples=_CONNECT_EXAMPLES)
+@click.argument("name", required=False)
+@click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
+@click.option("--reason", metavar="TEXT", help="Why, in a sentence; asked for where a role wants it.")
+@click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
+@click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
+@click.option("--print", "only_print", is_flag=True, help="Print the ssh command instead of running it.")
+@click.pass_context
+def connect(
+    ctx: click.Context,
+    name: str | None,
+    login: str | None,
+    reason: str | None,
+    minutes: int | None,
+    role: str | None,
+    only_print: bool,  # noqa: FBT001  # click gives it by name
+) -> None:
+    """Connect to a machine by ssh: sign-in, grant, certificate, connection.
+
+    NAME is as in `jitctl vm ls`; without it, the only machine or a choice. What stands after -- runs there instead of
+    a shell. The exit status is ssh's: that of the remote command, or 255 if the connection failed.
+    """
+    options: Options = ctx.obj
+    wish = access.parse_wish(access.Wish(name, login, role, reason, minutes))
+    profile, session = session_or_sign_in(options)
+    try:
+        host, grant, path = _prepare(profile, session, wish, options)
+    except NotSignedIn as error:  # ended at the service, by whatever way
+        if not terminal.can_ask(options):
+            raise
+        say(options, error.what)
+        profile, session = sign_in(profile, options, Given(user=session.name))
+        host, grant, path = _prepare(profile, session, wish, options)
+    remote = remote_command(ctx)
+    command = ["ssh", "-F", str(sshconfig.config_file(profile)), "-l", grant.login]
+    command += ["--", host.alias, *remote] if remote else [host.alias]
+    if only_print:
+        data(options, {"command": command, "certificate": str(path), "grant": grant.id}, [shlex.join(command)])
+        return
+    say(options, f"connecting to {host.name} ({host.address} port {host.port})")
+    run_ssh(command)
+
+
+def _prepare(profile: Profile, session: Session, wish: access.Wish, options: Options) -> tuple[Host, Grant, Path]:
+    """All that ssh needs: a grant, its certificate in a file, our ssh config."""
+    with Service(profile, options, trusted(profile), session) as service:
+        hosts, realms = access.hosts_of(service), access.realms_of(service)
+        host = access.choose_host(hosts, wish.name, options)
+        grant = access.open_grant(service, host, access.choose_login(host, wish.login, options), wish, options)
+        with access.one_at_a_time(profile):
+            certificate, path = access.certificate_for(service, host, grant, realms, options)
+            clean(profile, system_clock())
+            sshconfig.write(profile, hosts, realms, options)
+        offer_to_agent(profile, service.signer, certificate, path, system_clock())
+    return host, grant, path
+
+
+def run_ssh(command: list[str]) -> None:
+    """Becomes ssh, so that status, signals and terminal are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvp(command[0], command)  # noqa: S606  # no shell
+    except FileNotFoundError:
+        raise NotFound("ssh is not installed", "install the OpenSSH client") from None
