@@ -26,7 +26,7 @@ check: env-dev ## lint, format, types, import rules, rules over the source tree,
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -m drift
 
 bench profile mutate: ## not there yet (each says so and fails)
