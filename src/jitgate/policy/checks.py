@@ -14,7 +14,7 @@ from jitgate.policy.model import Ask, Facts, HostFacts, Renewal
 from jitgate.policy.role import CLIENT
 from jitgate.policy.rule import Rule, covers
 
-_BUILT_FACTORS = frozenset(factor.value for factor in Factor)
+BUILT_FACTORS = frozenset(factor.value for factor in Factor)
 _EVERYONE = passed("person", "everyone")
 _ANY_SOURCE = passed("source", "any address")
 _MINUTES = passed("minutes", "within the role's time")
@@ -66,7 +66,7 @@ def person(rule: Rule, question: Question) -> Check:
     if rule.everyone:
         return _EVERYONE
     if is_stranger(rule, question):
-        return rule.stranger
+        return rule.stranger.checks[0]
     name = question.identity.name
     if name in rule.users:
         return passed("person", f"{name} is named")
@@ -138,7 +138,7 @@ def factors(rule: Rule, question: Question) -> Check:
     wanted = rule.role.factors
     if not wanted:
         return _FACTORS
-    if missing := [each for each in wanted if each not in _BUILT_FACTORS]:
+    if missing := [each for each in wanted if each not in BUILT_FACTORS]:
         return failed("factors", f"asks for {', '.join(missing)}, which this version cannot check")
     shown_factors = {factor.value for factor, _ in question.identity.factors}
     if absent := [each for each in wanted if each not in shown_factors]:

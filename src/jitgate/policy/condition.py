@@ -16,12 +16,11 @@ Rules at load:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import cel
 
-from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.outcome import Check, crashed, failed, passed
 from jitgate.core.text import shown
@@ -36,6 +35,7 @@ _OPERATORS = frozenset({
 
 Context = cel.Context
 """The closed names with their values; costly to make, cheap to use again."""
+Value = dict[str, str | int | list[str] | dict[str, str]] | datetime
 
 T = TypeVar("T")
 
@@ -74,10 +74,10 @@ def compile_condition(text: str) -> Condition:
     return condition
 
 
-def evaluate(condition: Condition, variables: Callable[[], Context]) -> Check:
+def evaluate(condition: Condition, values: Callable[[], Context]) -> Check:
     """Passed only if the condition gives true. Anything but true and false is a crash; nothing is raised."""
     try:
-        result = _guarded(lambda: condition.run(variables()))
+        result = _guarded(lambda: condition.run(values()))
     except _NoLabelError as error:
         return crashed("condition", str(error), "label the host, or guard the label with has()")
     except _BrokenError as error:
@@ -89,37 +89,24 @@ def evaluate(condition: Condition, variables: Callable[[], Context]) -> Check:
     return crashed("condition", "the condition gave no true or false")
 
 
-def variables(
-    *,
-    user: tuple[str, tuple[str, ...], str],
-    auth: tuple[tuple[str, ...], int],
-    host: tuple[str, Mapping[str, str], str],
-    request: tuple[str, int, str, str],
-    source: str,
-    now: Micros,
-) -> Context:
-    """The closed names with their values, in the order of rule 2. Raises `BadInput` if a list is too long."""
-    if len(user[1]) > ENTRIES_MAX or len(host[1]) > ENTRIES_MAX:
-        raise BadInput("more groups or labels than a condition may walk", f"at most {ENTRIES_MAX}")
-    return Context(
-        {
-            "user": {"name": user[0], "groups": list(user[1]), "issuer": user[2]},
-            "auth": {"factors": list(auth[0]), "age_s": auth[1]},
-            "host": {"name": host[0], "labels": dict(host[1]), "realm": host[2]},
-            "request": dict(zip(("login", "minutes", "reason", "ticket"), request, strict=True)),
-            "source": {"ip": source},
-            "now": datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now),
-        }
-    )
+def context(values: Mapping[str, Value]) -> Context:
+    """The closed names with their values. Raises `BadInput` if a list is longer than a condition may walk."""
+    for value in values.values():
+        for inner in value.values() if isinstance(value, dict) else ():
+            if isinstance(inner, list | dict) and len(inner) > ENTRIES_MAX:
+                raise BadInput("more groups or labels than a condition may walk", f"at most {ENTRIES_MAX}")
+    return Context(dict(values))
 
 
-_SAMPLE = variables(
-    user=("alice", ("ops",), "local"),
-    auth=(("password", "totp"), 60),
-    host=("web1", {"env": "prod"}, "default"),
-    request=("ubuntu", 60, "a reason", "T-1"),
-    source="192.0.2.1",
-    now=0,
+_SAMPLE = context(
+    {
+        "user": {"name": "alice", "groups": ["ops"], "issuer": "local"},
+        "auth": {"factors": ["password", "totp"], "age_s": 60},
+        "host": {"name": "web1", "labels": {"env": "prod"}, "realm": "default"},
+        "request": {"login": "ubuntu", "minutes": 60, "reason": "a reason", "ticket": "T-1"},
+        "source": {"ip": "192.0.2.1"},
+        "now": datetime(2027, 1, 15, 8, tzinfo=UTC),
+    }
 )
 
 

@@ -26,7 +26,7 @@ from jitgate.identity.model import VerifiedIdentity
 from jitgate.policy import checks
 from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.checks import Question
-from jitgate.policy.examine import NOT_LOOKED_AT, examine, known, minutes_of, stranger
+from jitgate.policy.examine import NOT_LOOKED_AT, examine, known, minutes_of
 from jitgate.policy.model import Ask, Decision, Deny, Facts, Permit, Renewal, RoleExamined
 from jitgate.policy.role import CLIENT
 from jitgate.policy.rule import Rule
@@ -92,12 +92,12 @@ def _logins(ask: Ask, facts: Facts, rules: Iterable[Rule]) -> list[str]:
 
 
 def _answer(question: Question, login: str, rules: list[Rule], digest: str, *, complete: bool) -> Permit | Deny:
-    variables = known(question, login)
+    values = known(question, question.facts.host)
 
     def look(rule: Rule, minutes: int) -> RoleExamined:
         if not complete and checks.is_stranger(rule, question):
-            return stranger(rule)
-        return examine(rule, question, login, variables, minutes)
+            return rule.stranger
+        return examine(rule, question, login, values, minutes)
 
     @cache
     def denials(minutes: int) -> tuple[RoleExamined, ...]:

@@ -1,26 +1,27 @@
 """One role, all its questions, in their order: the cheap ones first, the condition last."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from datetime import UTC, datetime, timedelta
 
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput
 from jitgate.core.outcome import Check, Outcome, failed, passed
 from jitgate.core.text import shown
-from jitgate.policy import checks, condition
+from jitgate.policy import checks
+from jitgate.policy import condition as conditions
 from jitgate.policy.checks import Question
-from jitgate.policy.condition import Context
-from jitgate.policy.model import RoleExamined
+from jitgate.policy.condition import Condition, Context, Value
+from jitgate.policy.model import HostFacts, RoleExamined
 from jitgate.policy.rule import Rule
 
-Known = Callable[[int], Context]
-"""The facts for conditions about a grant of so many minutes."""
+Known = Callable[[Condition, str, int], Context]
+"""The facts for a condition about a login and a grant of so many minutes."""
 
 _NO_CONDITION = passed("condition", "none")
 NOT_LOOKED_AT = failed("condition", "not looked at, the role does not match anyway")
 
 
-def examine(rule: Rule, question: Question, login: str, variables: Known, minutes: int) -> RoleExamined:
+def examine(rule: Rule, question: Question, login: str, values: Known, minutes: int) -> RoleExamined:
     """All checks of one role. `login`, `minutes`: those in question, as `minutes_of` has them."""
     facts = question.facts.host
     found = [
@@ -35,7 +36,7 @@ def examine(rule: Rule, question: Question, login: str, variables: Known, minute
     if rule.condition is None:
         found.append(_NO_CONDITION)
     else:
-        found.append(condition.evaluate(rule.condition, partial(variables, minutes)) if fits else NOT_LOOKED_AT)
+        found.append(evaluate(rule.condition, values, login, minutes) if fits else NOT_LOOKED_AT)
     return RoleExamined(rule.role.name, rule.role.effect, matches(rule, found), tuple(found))
 
 
@@ -58,11 +59,6 @@ def obligations(rule: Rule, question: Question) -> list[Check]:
     ]
 
 
-def stranger(rule: Rule) -> RoleExamined:
-    """The short answer about a role that is for other people."""
-    return RoleExamined(rule.role.name, rule.role.effect, matched=False, checks=(rule.stranger,))
-
-
 def minutes_of(rule: Rule, question: Question) -> int:
     """The minutes, rounded up, that a grant under this role would have."""
     if question.renewing:
@@ -70,28 +66,39 @@ def minutes_of(rule: Rule, question: Question) -> int:
     return question.ask.minutes or -(-rule.role.how_long.grant // 60)
 
 
-def known(question: Question, login: str) -> Known:
-    """The facts for conditions, made once, when the first condition wants them."""
-    made: dict[int, Context] = {}
-
-    def variables(minutes: int) -> Context:
-        if minutes not in made:
-            made[minutes] = _variables(question, login, minutes)
-        return made[minutes]
-
-    return variables
+def evaluate(condition: Condition, values: Known, login: str, minutes: int) -> Check:
+    return conditions.evaluate(condition, lambda: values(condition, login, minutes))
 
 
-def _variables(question: Question, login: str, minutes: int) -> Context:
+def known(question: Question, host: HostFacts) -> Known:
+    """The facts for conditions about a host; what one condition wanted is kept for the next that looks at the same."""
+    made: dict[tuple[frozenset[str], str, int], Context] = {}
+
+    def values(condition: Condition, login: str, minutes: int) -> Context:
+        key = (condition.roots, login, minutes) if "request" in condition.roots else (condition.roots, "", 0)
+        if key not in made:
+            roots = condition.roots
+            made[key] = conditions.context({root: _value(root, question, host, login, minutes) for root in roots})
+        return made[key]
+
+    return values
+
+
+def _value(root: str, question: Question, host: HostFacts, login: str, minutes: int) -> Value:
     identity, ask, facts = question.identity, question.ask, question.facts
-    if question.address is None:
-        raise BadInput(f"the address {shown(facts.source)} cannot be read")
-    at = question.renewing.opened_at if question.renewing else facts.now
-    return condition.variables(
-        user=(identity.name, identity.groups, identity.issuer),
-        auth=(tuple(factor.value for factor, _ in identity.factors), identity.age(at) // SECOND),
-        host=(facts.host.name, facts.host.labels, facts.host.realm),
-        request=(login, minutes, ask.reason.strip(), ask.ticket.strip()),
-        source=str(question.address),
-        now=facts.now,
-    )
+    match root:
+        case "user":
+            return {"name": identity.name, "groups": list(identity.groups), "issuer": identity.issuer}
+        case "auth":
+            age = identity.age(question.renewing.opened_at if question.renewing else facts.now)
+            return {"factors": [factor.value for factor, _ in identity.factors], "age_s": age // SECOND}
+        case "host":
+            return {"name": host.name, "labels": dict(host.labels), "realm": host.realm}
+        case "request":
+            reason, ticket = ask.reason.strip(), ask.ticket.strip()
+            return {"login": login, "minutes": minutes, "reason": reason, "ticket": ticket}
+        case "source":
+            if question.address is None:
+                raise BadInput(f"the address {shown(facts.source)} cannot be read")
+            return {"ip": str(question.address)}
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=facts.now)

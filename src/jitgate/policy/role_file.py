@@ -1,7 +1,7 @@
 """Reading one role file: YAML (one or several documents) or JSON, each a role or a list of roles.
 
 Less than YAML on purpose: no anchors, aliases, tags or merge keys (what is written is what holds, and a small file
-stays small), no key twice, bounded size and depth. Errors name the file, the role and the field.
+stays small), no key twice, nothing left empty, bounded size and depth. Errors name the file, the role and the field.
 """
 
 import json
@@ -50,12 +50,24 @@ def _role(name: str, index: int, item: object) -> Role:
         raise BadInput(f"{name}: entry {index} is no role", "a role is a mapping that begins with role: NAME")
     title = item.get("role")
     where = f"{name}: role {shown(title) if isinstance(title, str) else index}"
+    if field := _empty(item):
+        raise BadInput(f"{where}: {field} is empty", "say something, or leave the line out")
     try:
         return Role.model_validate_json(json.dumps(item, allow_nan=False))
     except ValidationError as error:
         raise _explained(where, error.errors(include_url=False, include_input=False)[0]) from None
     except (TypeError, ValueError):  # a date, a set, bytes: YAML guessed a type
         raise BadInput(f"{where}: a value that is neither text, number nor list", "put dates in quotes") from None
+
+
+def _empty(item: dict[object, object]) -> str:
+    """The first field without a value, or "". Left empty, a line that was to restrict would restrict nothing."""
+    for key, value in item.items():
+        if value is None or value in ("", [], {}):
+            return shown(str(key))[1:-1]
+        if isinstance(value, dict) and (inner := _empty(value)):
+            return f"{shown(str(key))[1:-1]}.{inner}"
+    return ""
 
 
 def _explained(where: str, error: ErrorDetails) -> BadInput:
