@@ -7,7 +7,6 @@ from jitgate.api.schemas import CertificateRequest, EndGrantRequest, GrantReques
 from jitgate.core.clock import SECOND, rfc3339
 from jitgate.flow import access, grants
 from jitgate.flow.certificates import issue_certificate
-from jitgate.policy.explain import Explained
 from jitgate.policy.model import Ask
 
 router = APIRouter(prefix="/v1")
@@ -32,8 +31,9 @@ async def get_hosts(request: Request, caller: SignedIn) -> Json:
 
 
 @router.get("/explain")
-async def get_explain(request: Request, caller: SignedIn, host: str, login: str | None = None) -> Explained:
-    return await access.explain(outside_of(request), caller, host, login)
+async def get_explain(request: Request, caller: SignedIn, host: str, login: str | None = None) -> Json:
+    """Every check of every role, for what asking now would get."""
+    return dict(await access.explain(outside_of(request), caller, host, login))
 
 
 @router.post("/grants", status_code=201)

@@ -66,7 +66,7 @@ async def reconcile(outside: Outside) -> int:
     offset = int(await outside.store.read(lambda tx: tx.value(SIGNED_OFFSET)) or 0)
     while True:
         page = await outside.signer.signed(offset)
-        if not page.entries:
+        if page.next == offset:
             return found
         found += await outside.store.write(partial(_compare, outside=outside, page=page))
         offset = page.next

@@ -69,7 +69,12 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
         for _ in range(ATTEMPTS):
             plan = await outside.store.read(lambda tx: _plan(tx, outside, caller, key, grant_id, host_name))
             serial = await outside.serials.take(outside.store, plan.authority)
-            issued = await issue(plan.spec, serial, outside.random(NONCE_BYTES), outside.signer)
+            try:
+                issued = await issue(plan.spec, serial, outside.random(NONCE_BYTES), outside.signer)
+            except Denied as error:
+                if not any(check.name == "serial" for check in error.checks):
+                    raise
+                continue  # the signer started anew and takes only serials above all that it signed before
             if await outside.store.write(partial(_commit, outside=outside, caller=caller, plan=plan, issued=issued)):
                 return Issued(issued, plan.grant, plan.host, plan.target.login)
         raise Unreachable("too much changed while the certificate was made", "try again")

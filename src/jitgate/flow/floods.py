@@ -35,9 +35,9 @@ class Floods:
         known.count += 1
         return False
 
-    def take_due(self, now: Micros) -> list[Event]:
-        """The events of the minutes that are over; a quiet address is forgotten."""
-        due = {source: each for source, each in self._counts.items() if now - each.since >= MINUTE}
+    def take_due(self, now: Micros, *, everything: bool = False) -> list[Event]:
+        """The events of the minutes that are over (`everything`: of all); a quiet address is forgotten."""
+        due = {s: each for s, each in self._counts.items() if everything or now - each.since >= MINUTE}
         for source in due:
             del self._counts[source]
         return [

@@ -129,17 +129,26 @@ class Log(Protocol):
 
 
 class Tx(Protocol):
-    people: People
-    throttles: Throttles
-    sign_ins: SignIns
-    keys: Keys
-    hosts: Hosts
-    policies: Policies
-    grants: Grants
-    certificates: Certificates
-    authorities: Authorities
-    log: Log
-
+    @property
+    def people(self) -> People: ...
+    @property
+    def throttles(self) -> Throttles: ...
+    @property
+    def sign_ins(self) -> SignIns: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def hosts(self) -> Hosts: ...
+    @property
+    def policies(self) -> Policies: ...
+    @property
+    def grants(self) -> Grants: ...
+    @property
+    def certificates(self) -> Certificates: ...
+    @property
+    def authorities(self) -> Authorities: ...
+    @property
+    def log(self) -> Log: ...
     def value(self, name: str) -> str | None:
         """One of the installation's own values."""
         ...

@@ -1,9 +1,8 @@
 """The log's rows: appended by the writer at the end of each group, searched by anybody."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.audit import log, tree
@@ -47,8 +46,7 @@ class Log:
 
     def checkpoint_body(self) -> bytes:
         """What a checkpoint of the log as it stands would say."""
-        origin = self._c.execute(select(t.log_state.c.origin)).scalar_one()
-        return checkpoint_body(origin, self.frontier())
+        return checkpoint_body(self.origin(), self.frontier())
 
     def add_checkpoint(self, size: int, text: str, at: Micros) -> None:
         if self._c.execute(select(t.checkpoint.c.size).where(t.checkpoint.c.size == size)).first() is None:
@@ -65,10 +63,15 @@ class Log:
         wanted = [str(serial) for serial in serials]
         return {int(found) for found in self._c.scalars(select(t.event.c.serial).where(t.event.c.serial.in_(wanted)))}
 
-    def entries(self) -> Iterator[Row[Any]]:
-        """Every row, in the order of the log, streamed."""
+    def entries(self) -> Iterator[tuple[Columns, bytes, str]]:
+        """Every entry, in the order of the log, streamed."""
         query = select(t.event).order_by(t.event.c.index)
-        yield from self._c.execution_options(stream_results=True, yield_per=1000).execute(query)
+        for row in self._c.execution_options(stream_results=True, yield_per=1000).execute(query):
+            yield Columns(*row[: len(Columns._fields)]), row.leaf, row.personal
+
+    def origin(self) -> str:
+        origin: str = self._c.execute(select(t.log_state.c.origin)).scalar_one()
+        return origin
 
     def search(self, query: Query) -> list[tuple[Columns, bytes, str]]:
         """Columns, leaf and personal texts of the entries that the query asks for, in the order of the log."""

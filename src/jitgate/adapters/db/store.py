@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy import Engine, create_engine, event, insert
 from sqlalchemy.engine import make_url
 
 from jitgate.adapters.db import tables as t
@@ -35,10 +36,9 @@ class Store:
         return await self._writer.submit(job)
 
     async def read(self, job: Callable[[Transaction], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, job)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
 
-    def read_now(self, job: Callable[[Transaction], T]) -> T:
-        """`read` for a caller without an event loop."""
+    def _read(self, job: Callable[[Transaction], T]) -> T:
         with self._reading.connect() as connection:
             return job(Transaction(connection))
 
@@ -71,11 +71,15 @@ def create_installation(url: str, *, origin: str, values: dict[str, str], now: i
     engine.dispose()
 
 
-def installation_values(store: Store) -> dict[str, str]:
-    def job(transaction: Transaction) -> dict[str, str]:
-        return {row.name: row.value for row in transaction.connection.execute(select(t.meta))}
-
-    return store.read_now(job)
+@contextmanager
+def open_read_only(url: str) -> Iterator[Transaction]:
+    """One moment of a database, beside whoever writes it: nothing is changed, not even the schema."""
+    engine = _engine(url, read_only=True)
+    try:
+        with engine.connect() as connection:
+            yield Transaction(connection)
+    finally:
+        engine.dispose()
 
 
 def _engine(url: str, *, read_only: bool = False) -> Engine:
@@ -85,10 +89,11 @@ def _engine(url: str, *, read_only: bool = False) -> Engine:
             "this version keeps its data in SQLite only", "database = 'sqlite:////var/lib/jitgate/jitgate.db'"
         )
     _check_file(Path(parsed.database))
-    engine = create_engine(parsed, isolation_level=None, connect_args={"autocommit": True})
+    engine = create_engine(parsed)
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection
+        connection.isolation_level = None  # the driver must not begin transactions of its own (sqlite3, PEP 249)
         for setting in (
             "journal_mode=WAL",
             "synchronous=FULL",  # an answer is given only for what is on the disk

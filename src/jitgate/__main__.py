@@ -1,0 +1,5 @@
+"""`python -m jitgate` is `jitgate`."""
+
+from jitgate.app.main import main
+
+main()

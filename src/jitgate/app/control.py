@@ -1,0 +1,112 @@
+"""The operator's way in: a Unix socket in the state folder, one JSON line each way.
+
+Whoever can open the socket runs the service already: the folder is 0700, the socket 0600, and the peer's user id, which
+the kernel vouches for, must be the service's own or root. That user's name stands in the log as the actor.
+"""
+
+import asyncio
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jitgate.audit.events import Actor
+from jitgate.core.errors import BadInput, Error, Unreachable
+
+LINE_MAX = 32 * 1024 * 1024  # bytes; a whole policy is one line
+SOCKET = "control.sock"
+
+Json = dict[str, Any]
+Act = Callable[[Actor, Json], Awaitable[Json]]
+
+
+async def serve_control(state: Path, acts: Mapping[str, Act]) -> asyncio.Server:
+    """Open the socket; every line `{"act": NAME, "with": {...}}` is answered by one line."""
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            actor = _actor(writer.get_extra_info("socket"))
+            answer = await _answer(await reader.readline(), actor, acts)
+        except Error as error:
+            answer = _failure(error)
+        except ValueError:  # the line is longer than the reader's limit
+            answer = _failure(BadInput("the request is too large"))
+        writer.write(json.dumps(answer).encode() + b"\n")
+        try:
+            await writer.drain()
+        finally:
+            writer.close()
+
+    path = state / SOCKET
+    path.unlink(missing_ok=True)  # of a service that was killed: the lock says that none runs now
+    mask = os.umask(0o177)
+    try:
+        return await asyncio.start_unix_server(on_connection, path, limit=LINE_MAX)
+    finally:
+        os.umask(mask)
+
+
+def call_control(state: Path, act: str, arguments: Json) -> Json | None:
+    """Have the running service do it; None if none runs. Raises the error that the act raised."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(state / SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        connection.sendall(json.dumps({"act": act, "with": arguments}).encode() + b"\n")
+        with connection.makefile("rb") as file:
+            line = file.readline(LINE_MAX)
+    if not line:
+        raise Unreachable("the service closed the connection", "look at its log")
+    answer: Json = json.loads(line)
+    if "error" in answer:
+        raise _error(answer["error"])
+    done: Json = answer["done"]
+    return done
+
+
+async def _answer(line: bytes, actor: Actor, acts: Mapping[str, Act]) -> Json:
+    try:
+        asked = json.loads(line)
+        act, arguments = acts[asked["act"]], dict(asked["with"])
+    except (ValueError, KeyError, TypeError):
+        raise BadInput("not a request", "the command and the running service are of different versions") from None
+    return {"done": await act(actor, arguments)}
+
+
+def operator(uid: int) -> Actor:
+    """The person at the server's own command line, by their system user's name."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid {uid}"
+    return Actor("operator", name=name)
+
+
+def _actor(peer: socket.socket) -> Actor:
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if uid not in {0, os.geteuid()}:
+        raise BadInput("this socket is for the service's own user and root")
+    return operator(uid)
+
+
+def _failure(error: Error) -> Json:
+    return {
+        "error": {
+            "what": error.what,
+            "hint": error.hint,
+            "code": error.code,
+            "exit_status": error.exit_status,
+        }
+    }
+
+
+def _error(told: Mapping[str, Any]) -> Error:
+    error = Error(told["what"], told["hint"], code=told["code"])
+    error.exit_status = told["exit_status"]
+    return error

@@ -1,0 +1,109 @@
+"""`jitgate`: what is run on the server's own machine (and `host trust` on a host). A command is loaded when called."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from jitgate import __version__
+from jitgate.core.errors import Error
+
+Entries = Mapping[str, "tuple[str, str] | tuple[str, Entries]"]
+
+_COMMANDS: Entries = {
+    "init": ("init:init", "Make a new installation."),
+    "serve": ("serve:serve", "Run the service."),
+    "demo": ("demo:demo", "Everything on loopback, with a tour of the main job."),
+    "user": (
+        "Local users.",
+        {
+            "add": ("user:add", "Add a user with a password and a one-time code."),
+            "ls": ("user:list_users", "List the users."),
+            "disable": ("user:disable", "Take a user's access away, at once."),
+            "enable": ("user:enable", "Give it back."),
+        },
+    ),
+    "host": (
+        "Hosts that people reach.",
+        {
+            "add": ("host:add", "Make a host known; write what it has to trust."),
+            "ls": ("host:list_hosts", "List the hosts."),
+            "rm": ("host:remove", "Forget a host."),
+            "trust": ("host_trust:host_trust", "On the host: let sshd take this realm's certificates."),
+        },
+    ),
+    "policy": ("Who may do what.", {"apply": ("policy:apply", "Put a folder of role files in force.")}),
+    "audit": ("The log.", {"verify": ("audit:verify", "Prove offline that nothing in the log was altered.")}),
+    "signer": ("signer:signer", "Hold the CA keys (started by serve)."),
+}
+
+
+class Late(click.Group):
+    """A group that imports a command's module only when it is called."""
+
+    def __init__(self, name: str, entries: Entries, text: str) -> None:
+        super().__init__(name, help=text)
+        self._entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self._entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        match self._entries.get(cmd_name):
+            case (str() as where, str()):
+                module, _, attribute = where.partition(":")
+                command: click.Command = getattr(import_module(f"jitgate.app.commands.{module}"), attribute)
+                return command
+            case (str() as text, entries):
+                return Late(cmd_name, entries, text)
+            case _:
+                return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        rows = [(name, b if isinstance(b, str) else a) for name, (a, b) in self._entries.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+root: click.Command = click.version_option(__version__, prog_name="jitgate", message="%(prog)s %(version)s")(
+    Late("jitgate", _COMMANDS, "Just-in-time access for SSH: the server's side.")
+)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit status. What a person can cause ends in one line, and one of what to do."""
+    try:
+        result: Any = root.main(arguments, prog_name="jitgate", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        click.echo(help_wanted.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "jitgate"
+        return _say(error.format_message().rstrip("."), f"{where} --help", error.exit_code)
+    except Error as error:
+        for check in error.checks:
+            if not check.passed:
+                click.echo(f"jitgate: {check.outcome}: {check.name}: {check.why}", err=True)
+        return _say(error.what, error.hint, error.exit_status)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}", "", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _say(what: str, hint: str, status: int) -> int:
+    click.echo(f"jitgate: error: {what[:1].lower()}{what[1:]}", err=True)
+    if hint:
+        click.echo(f"jitgate: hint: {hint}", err=True)
+    return status

@@ -1,0 +1,186 @@
+"""`jitgate serve`: one process with API, port, control socket and timers, until it is told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import uvloop
+
+from jitgate import __version__
+from jitgate.api.app import make_application
+from jitgate.api.routes_public import About
+from jitgate.app.acts import acts
+from jitgate.app.control import serve_control
+from jitgate.app.http import HttpServer
+from jitgate.app.operate import only_writer
+from jitgate.app.settings import Settings, split_address
+from jitgate.app.telemetry import Telemetry
+from jitgate.app.tls import authority_pem, server_context
+from jitgate.app.wiring import open_outside
+from jitgate.audit.checkpoint import parse_body
+from jitgate.audit.events import Actor, Event, EventType
+from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.core.clock import SECOND
+from jitgate.core.errors import BadInput
+from jitgate.flow.audit import publish_checkpoint
+from jitgate.flow.outside import Outside
+from jitgate.flow.ports import Tx
+from jitgate.gateway.listen import Carries, listen
+from jitgate.identity.throttle import ACCOUNT, ADDRESS
+
+CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
+FLOODS_S = 5.0
+FORGET_S = 3600.0
+BACKLOG = 1024
+
+_LOG = logging.getLogger("jitgate.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where the service is reached. Port numbers that the settings left to the system are filled in."""
+
+    address: str
+    port: int
+    metrics_port: int | None
+
+
+async def serve(
+    settings: Settings, *, on_ready: Callable[[Running], None] | None = None, stop: asyncio.Event | None = None
+) -> None:
+    """Run until SIGTERM, SIGINT or `stop`. Requests that run then are finished, within `http.GRACE_S`."""
+    stop = stop or _stop_on_signals()
+    host, port = split_address(settings.listen)
+    _check_plain(settings, host)
+    with only_writer(settings.state):
+        async with open_outside(settings) as outside:
+            telemetry = Telemetry()
+            tls = server_context(settings, outside.clock()) if settings.url.startswith("https:") else None
+            authority = authority_pem(settings) if tls and settings.self_made_tls else None
+            application = make_application(outside, About(settings.url, authority))
+            http = HttpServer(telemetry.around(application), tls)
+            await http.start()
+            listener = _listener(host, port)
+            control = await serve_control(settings.state, acts(outside))
+            await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("parts", "api"))
+            metrics_port = telemetry.listen(settings.metrics) if settings.metrics else None
+            handlers = {Carries.TLS: http.take_tls} if tls else {Carries.HTTP: http.take}
+            if tls:
+                handlers[Carries.HTTP] = http.take if _is_loopback(host) else _refuse_plain
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(listen(listener, handlers)),
+                    tasks.create_task(_every(CHECKPOINT_S, "checkpoint", telemetry, lambda: _sign(outside, telemetry))),
+                    tasks.create_task(_every(FLOODS_S, "floods", telemetry, lambda: _flush_floods(outside))),
+                    tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
+                ]
+                clock = tasks.create_task(http.run())
+                bound = listener.getsockname()
+                _LOG.info("serving", extra={"address": bound[0], "port": bound[1], "url": settings.url})
+                _notify("READY=1")
+                if on_ready:
+                    on_ready(Running(bound[0], bound[1], metrics_port))
+                await stop.wait()
+                _notify("STOPPING=1")
+                _LOG.info("stopping")
+                for task in running:
+                    task.cancel()
+                listener.close()
+                control.close()
+                http.stop()
+                await clock
+            await _flush_floods(outside, everything=True)
+            await _record(outside, EventType.SERVICE_STOPPED)
+            await _sign(outside, telemetry)
+
+
+async def _every(seconds: float, work: str, telemetry: Telemetry, act: Callable[[], Awaitable[None]]) -> None:
+    """Do it now and again until cancelled. A failure is said, counted, tried again: timers never stop the service."""
+    while True:
+        try:
+            await act()
+        except Exception as problem:  # noqa: BLE001  # whatever it was, the next round may do
+            telemetry.failures.labels(work).inc()
+            _LOG.error("timed work failed", extra={"work": work, "problem": str(problem)})
+        await asyncio.sleep(seconds)
+
+
+async def _sign(outside: Outside, telemetry: Telemetry) -> None:
+    text = await publish_checkpoint(outside)
+    if text is not None:
+        telemetry.log_size.set(parse_body((text.partition("\n\n")[0] + "\n").encode()).size)
+        telemetry.checkpoint_time.set(outside.clock() / SECOND)
+
+
+async def _flush_floods(outside: Outside, *, everything: bool = False) -> None:
+    due = outside.floods.take_due(outside.clock(), everything=everything)
+    if due:
+
+        def job(tx: Tx) -> None:
+            for event in due:
+                tx.log.append(event)
+
+        await outside.store.write(job)
+
+
+async def _forget(outside: Outside) -> None:
+    before = outside.clock() - max(ACCOUNT.forget, ADDRESS.forget)
+    await outside.store.write(lambda tx: tx.throttles.forget(before))
+
+
+async def _record(outside: Outside, kind: EventType, *detail: tuple[str, str]) -> None:
+    event = Event(kind, "done", outside.clock(), DEFAULT_REALM, Actor("service"), detail=detail)
+    await outside.store.write(lambda tx: tx.log.append(event))
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"127.0.0.1", "::1", "localhost"}
+
+
+def _check_plain(settings: Settings, host: str) -> None:
+    if settings.url.startswith("http:") and not _is_loopback(host):
+        raise BadInput("plain HTTP beyond this machine", "make the url https://... or listen on 127.0.0.1")
+
+
+async def _refuse_plain(connection: socket.socket) -> None:
+    """A person who typed http:// where only HTTPS is served."""
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.sendall(
+            b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2, HTTP/1.1\r\nConnection: Upgrade, close\r\n"
+            b"Content-Type: text/plain\r\nContent-Length: 25\r\n\r\nthis port speaks https://"
+        )
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing where it does not ask."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address[:1] in {"/", "@"}:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer, contextlib.suppress(OSError):
+            peer.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def run(settings: Settings, on_ready: Callable[[Running], None] | None = None) -> None:
+    async def program() -> None:
+        await serve(settings, on_ready=on_ready)
+
+    uvloop.run(program())

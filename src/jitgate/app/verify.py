@@ -1,0 +1,46 @@
+"""`jitgate audit verify`: the log, the checkpoints and the signer's list, read from their files and held together."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jitgate.adapters.db.store import open_read_only
+from jitgate.adapters.signers import ledger
+from jitgate.app.installation import list_folder, log_key_file
+from jitgate.app.settings import Settings
+from jitgate.audit.checkpoint import open_checkpoint, parse_verifier_key
+from jitgate.audit.report import Report
+from jitgate.audit.signed import SignedItem
+from jitgate.audit.verify import verify
+from jitgate.ca.model import SignedEntry
+from jitgate.ca.signed import parse_line
+
+
+def verify_installation(
+    settings: Settings, outside: Sequence[str], *, log_key: str | None = None, database: str | None = None
+) -> Report:
+    """Check the log of `settings`. `outside`: texts of checkpoints kept elsewhere; `log_key`: the log's key, likewise.
+
+    Raises `BadInput` for a checkpoint or key that is none. The service may run meanwhile.
+    """
+    name, public = parse_verifier_key(log_key or log_key_file(settings).read_text())
+    checkpoints = [open_checkpoint(text, name, public) for text in outside]
+    now = time.time_ns() // 1000
+    with open_read_only(database or settings.database_url) as transaction:
+        return verify(
+            transaction.log.entries(),
+            origin=name,
+            public=public,
+            now=now,
+            stored=transaction.log.checkpoints(),
+            outside=checkpoints,
+            signed=_signed(list_folder(settings) / ledger.NAME),
+        )
+
+
+def _signed(path: Path) -> Iterator[SignedItem]:
+    with path.open("rb") as lines:
+        for line in lines:
+            entry = parse_line(line)
+            if isinstance(entry, SignedEntry):
+                yield SignedItem(entry.ca, entry.serial, entry.tbs_sha256, entry.time)

@@ -1,0 +1,53 @@
+"""Where the parts are put together: settings in, an open `Outside` out."""
+
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from jitgate.adapters.db.store import open_store
+from jitgate.adapters.signers.process import SignerSettings, open_signer
+from jitgate.app.installation import list_folder, rules_file, sealing_key
+from jitgate.app.settings import Settings
+from jitgate.audit.events import Actor
+from jitgate.core.clock import Clock, system_clock
+from jitgate.flow.audit import reconcile
+from jitgate.flow.authorities import list_held_keys
+from jitgate.flow.outside import Outside
+from jitgate.identity.keys import RefusedKeys, parse_refused_keys
+
+HASHERS = 2  # passwords hashed at the same time: 64 MiB each
+
+
+@asynccontextmanager
+async def open_outside(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Outside]:
+    """Everything an act needs, open until the block ends. The caller holds the state folder's lock.
+
+    Before it is handed out, what the signer signed and the log does not know is written into the log.
+    """
+    signer_settings = SignerSettings(keys=settings.keys_folder, rules=rules_file(settings), state=list_folder(settings))
+    store = open_store(settings.database_url)
+    hashing = ThreadPoolExecutor(HASHERS, thread_name_prefix="jitgate-hashing")
+    try:
+        async with open_signer(signer_settings) as signer:
+            outside = Outside(
+                store=store,
+                signer=signer,
+                clock=clock,
+                random=os.urandom,
+                sealing_key=sealing_key(settings),
+                hashing=hashing,
+                origins=settings.origins,
+                refused_keys=_refused_keys(settings),
+            )
+            await list_held_keys(outside, Actor("service"))
+            await reconcile(outside)
+            yield outside
+    finally:
+        hashing.shutdown()
+        store.close()
+
+
+def _refused_keys(settings: Settings) -> RefusedKeys:
+    return parse_refused_keys(Path(settings.refused_keys).read_text()) if settings.refused_keys else frozenset()
