@@ -1,8 +1,8 @@
 """Checkpoints held against the tree while it grows.
 
-Stored ones come from the database, so each is only a claim until its signature was checked. That is done where it
-decides: for a root that does not fit (edited log or forged checkpoint?), and for the last one that fits (what is
-vouched for?).
+Those from outside and those in the signer's own list are believed. Stored ones come from the database, so each is only
+a claim until its signature was checked. That is done where it decides: for a root that does not fit (edited log or
+forged checkpoint?), and for the last one that fits (what is vouched for?).
 """
 
 import heapq
@@ -14,25 +14,38 @@ from jitgate.audit.report import Kind, Report
 from jitgate.audit.tree import root_of
 from jitgate.core.errors import BadInput
 
+_OUTSIDE = "the checkpoint from outside"
+_LISTED = "the signer's own list"
+_STORED = "a signed checkpoint"
+
 
 class _Anchor(NamedTuple):
     size: int
     root: bytes
-    text: str | None  # None: an outside one, already opened
+    source: str
+    text: str = ""  # of a stored one
 
 
 class Anchors:
     """Call `at` whenever the tree has `next_size` entries, then `finish`."""
 
     def __init__(
-        self, report: Report, origin: str, public: bytes, stored: Iterable[str], outside: Iterable[Checkpoint]
+        self,
+        report: Report,
+        origin: str,
+        public: bytes,
+        *,
+        stored: Iterable[str],
+        outside: Iterable[Checkpoint],
+        listed: Iterable[Checkpoint],
     ) -> None:
         self._report = report
         self._origin = origin
         self._public = public
-        kept = sorted(_Anchor(checkpoint.size, checkpoint.root, None) for checkpoint in outside)
-        # Each side comes smallest first. A stored one out of order comes late, and never makes an outside one late.
-        self._coming = heapq.merge(self._parsed(stored), kept, key=lambda anchor: anchor.size)
+        kept = sorted(_Anchor(checkpoint.size, checkpoint.root, _OUTSIDE) for checkpoint in outside)
+        heads = (_Anchor(checkpoint.size, checkpoint.root, _LISTED) for checkpoint in listed)
+        # Each comes smallest first. One that is out of order comes late, and never makes one of another source late.
+        self._coming = heapq.merge(self._parsed(stored), heads, kept, key=lambda anchor: anchor.size)
         self._next: _Anchor | None = next(self._coming, None)
         self._last_stored: _Anchor | None = None
         self._good = 0  # the greatest size whose root fitted
@@ -51,20 +64,21 @@ class Anchors:
             self._next = next(self._coming, None)
             root = root or root_of(edge)
             if anchor.size < size:
-                self._report.tell(Kind.CHECKPOINT, None, f"the stored checkpoint of {anchor.size} is out of order")
+                words = f"{anchor.source} of size {anchor.size} is out of order"
+                self._report.tell(Kind.CHECKPOINT, None, words)
             elif anchor.root != root:
                 self._wrong(anchor, forked=fits_stored)
-            elif anchor.text is None:
+            elif anchor.source is not _STORED:
                 self._good = self._report.covered = size
             else:
                 self._good, self._last_stored, fits_stored = size, anchor, True
 
     def finish(self, size: int) -> None:
         """The log has ended with `size` entries."""
-        longest: dict[bool, _Anchor] = {}
+        longest: dict[str, _Anchor] = {}
         while self._next is not None:
-            outside = self._next.text is None
-            longest[outside] = max(self._next, longest.get(outside, self._next), key=lambda anchor: anchor.size)
+            source = self._next.source
+            longest[source] = max(self._next, longest.get(source, self._next), key=lambda anchor: anchor.size)
             self._next = next(self._coming, None)
         for anchor in longest.values():
             if self._signed(anchor):
@@ -74,20 +88,19 @@ class Anchors:
             self._report.covered = max(self._report.covered, self._last_stored.size)
 
     def _wrong(self, anchor: _Anchor, *, forked: bool) -> None:
-        outside = anchor.text is None
-        if (self._broken and not outside) or not self._signed(anchor):
+        if (self._broken and anchor.source is not _OUTSIDE) or not self._signed(anchor):
             return
         self._broken = True
         where = f"entries {self._good} to {anchor.size - 1}"
-        if outside and forked and self._last_stored is not None and self._signed(self._last_stored):
+        if forked and self._last_stored is not None and self._signed(self._last_stored):
             words = f"of {where} there are two histories: the log key signed both this one and another"
             self._report.tell(Kind.FORKED, None, words)
         else:
-            kind = "the checkpoint from outside" if outside else "a signed checkpoint"
-            self._report.tell(Kind.EDITED, None, f"{where} are not what {kind} of size {anchor.size} vouches for")
+            words = f"{where} are not what {anchor.source} vouches for at size {anchor.size}"
+            self._report.tell(Kind.EDITED, None, words)
 
     def _signed(self, anchor: _Anchor) -> bool:
-        if anchor.text is None:
+        if anchor.source is not _STORED:
             return True
         try:
             open_checkpoint(anchor.text, self._origin, self._public)
@@ -103,4 +116,4 @@ class Anchors:
             except BadInput as error:
                 self._report.tell(Kind.CHECKPOINT, None, f"a stored checkpoint: {error.what}")
             else:
-                yield _Anchor(claim.size, claim.root, text)
+                yield _Anchor(claim.size, claim.root, _STORED, text)

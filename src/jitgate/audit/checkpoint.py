@@ -32,7 +32,7 @@ _SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a verified checkpoint says. Made by `open_checkpoint`."""
+    """What a verified checkpoint says: made by `open_checkpoint`, or read from the list of the signer that made it."""
 
     origin: str
     size: int

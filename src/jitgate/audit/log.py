@@ -2,8 +2,8 @@
 
 The leaf is JSON in the canonical form of RFC 8785 (our keys are ASCII, our numbers whole and under 2^53, so sorted keys
 and no white space are all of it), empty fields left out, a serial as decimal text. A personal text is not in it, only
-`sha256(salt || field || 0 || text)` with 16 random bytes as salt: erasing salt and text leaves the leaf, every proof
-and every checkpoint as they were, and the commitment then says nothing about the text.
+a commitment, the SHA-256 of its line `SALT FIELD TEXT` with 16 random bytes as salt. Erasing the line leaves the leaf,
+every proof and every checkpoint as they were, and the commitment then says nothing about the text.
 """
 
 import json
@@ -37,10 +37,8 @@ SALT_SIZE = 16
 CHECKS_MAX = 64  # of one decision; the rest is counted in a last one
 WORDS_MAX = 400  # characters of one check's why, and of its hint
 
-PERSONAL = ("actor", "subject", "source", "reason", "key_id", "checks")
-PREFIX = {field: field.encode() + b"\0" for field in PERSONAL}
-MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
-"""What reading a row can raise that `append` never made."""
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError, OSError)
+"""What reading a row can raise that `append` never made (OSError: a time out of the C library's range)."""
 _REFERENCES = ("target", "subject", "request", "grant", "session")
 
 Leaf = dict[str, Any]
@@ -102,7 +100,11 @@ def _entry(index: int, event: Event, random: Random) -> Entry:
         "key_id": event.key_id,
         "checks": _write([[check.why, check.hint] for check in checks]) if checks else "",
     }
-    personal: Personal = {field: (random(SALT_SIZE), text) for field, text in texts.items() if text}
+    given = [(field, text) for field, text in texts.items() if text]
+    salts = random(SALT_SIZE * len(given))
+    personal: Personal = {
+        field: (salts[SALT_SIZE * at : SALT_SIZE * (at + 1)], text) for at, (field, text) in enumerate(given)
+    }
     actor: dict[str, str] = {"kind": event.actor.kind}
     if event.actor.person:
         actor["person"] = event.actor.person
@@ -124,19 +126,14 @@ def _entry(index: int, event: Event, random: Random) -> Entry:
     if event.detail:
         body["detail"] = dict(event.detail)
     if personal:
-        body["personal"] = {field: commitment(field, salt, text) for field, (salt, text) in personal.items()}
+        body["personal"] = {field: commitment(_line(field, *salted)) for field, salted in personal.items()}
     leaf = _write(body).encode()
     columns = columns_of(body)
     return Entry(index, columns.id, event, leaf, hash_leaf(leaf), encode_personal(personal), columns)
 
 
-def commitment(field: str, salt: bytes, text: str) -> str:
-    """SHA-256 in hex. A field's name and the zero byte after it keep one field's text from passing as another's."""
-    return sha256(salt + PREFIX[field] + text.encode()).hexdigest()
-
-
 def columns_of(body: Leaf) -> Columns:
-    """The columns of a leaf's object. Raises KeyError, TypeError or AttributeError for what `append` never made."""
+    """The columns of a leaf's object. Raises one of `MALFORMED` for what `append` never made."""
     get = body.get
     target = get("target", "")
     return Columns(
@@ -158,14 +155,24 @@ def columns_of(body: Leaf) -> Columns:
 
 
 def encode_personal(personal: Personal) -> str:
-    """The texts for one column: a line `FIELD SALT TEXT` each, the salt in hex. No text has a line break in it."""
-    return "\n".join([f"{field} {salt.hex()} {text}" for field, (salt, text) in personal.items()])
+    """The texts for one column: a line for each, which is what its commitment is the hash of."""
+    return "\n".join([_line(field, salt, text) for field, (salt, text) in personal.items()])
 
 
 def decode_personal(stored: str) -> Personal:
-    """Raises ValueError, TypeError or AttributeError for what `encode_personal` never made."""
+    """Raises one of `MALFORMED` for what `encode_personal` never made."""
     lines = [line.split(" ", 2) for line in stored.split("\n")] if stored else []
-    return {field: (bytes.fromhex(salt), text) for field, salt, text in lines}
+    return {field: (bytes.fromhex(salt), text) for salt, field, text in lines}
+
+
+def commitment(line: str) -> str:
+    """What stands in the leaf for a line of `encode_personal`: SHA-256 in hex."""
+    return sha256(line.encode()).hexdigest()
+
+
+def _line(field: str, salt: bytes, text: str) -> str:
+    """`SALT FIELD TEXT`, the salt in hex. No text has a line break in it (`events.check_text`), no field a space."""
+    return f"{salt.hex()} {field} {text}"
 
 
 def erase(stored: str, fields: Collection[str]) -> str:

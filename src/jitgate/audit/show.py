@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from jitgate.audit.log import MALFORMED, Leaf, commitment, decode_personal
+from jitgate.audit.log import MALFORMED, Leaf, commitment
 from jitgate.core.clock import SECOND, rfc3339
 from jitgate.core.text import shown
 
@@ -29,9 +29,10 @@ def as_json(index: int, leaf: bytes, personal: str) -> dict[str, object]:
     try:
         body: Leaf = json.loads(leaf)
         committed: dict[str, str] = body.get("personal", {})
-        kept = decode_personal(personal)
+        kept = {line.split(" ", 2)[1]: line for line in personal.split("\n")} if personal else {}
         texts = dict.fromkeys(committed, ERASED)
-        texts |= {f: t if commitment(f, s, t) == committed.get(f) else ALTERED for f, (s, t) in kept.items()}
+        for field, line in kept.items():
+            texts[field] = line.split(" ", 2)[2] if commitment(line) == committed.get(field) else ALTERED
         return _object(index, body, texts) | {"erased": sorted(committed.keys() - kept.keys())}
     except MALFORMED:
         return {"index": index, "type": "unreadable"}

@@ -1,9 +1,9 @@
 """Checking a whole log offline: one pass over its rows, in memory that does not grow with them.
 
 Trusted: the log's public key; the outside checkpoints, which the caller opened with that key and which were kept where
-whoever writes the database cannot; the signers' lists. Nothing of the database is: not the rows, not their types, not
-the stored checkpoints. Without a checkpoint only what contradicts itself is found; `Report.covered` says how far one
-reaches.
+whoever writes the database cannot; the signers' lists, with the checkpoints they name. Nothing of the database is: not
+the rows, not their types, not the stored checkpoints. Without a checkpoint only what contradicts itself is found;
+`Report.covered` says how far one reaches.
 """
 
 import json
@@ -12,12 +12,13 @@ from hashlib import sha256
 
 from jitgate.audit.anchors import Anchors
 from jitgate.audit.checkpoint import Checkpoint
-from jitgate.audit.log import LEAF_VERSION, MALFORMED, PREFIX, SALT_SIZE, Columns, Leaf, columns_of
+from jitgate.audit.log import LEAF_VERSION, MALFORMED, Columns, Leaf, columns_of
 from jitgate.audit.report import Kind, Report
 from jitgate.audit.shapes import EventType
 from jitgate.audit.signed import Difference, LoggedItem, SignedItem
 from jitgate.audit.tree import HASH_SIZE, Frontier, push
 from jitgate.core.clock import Micros
+from jitgate.core.text import shown
 
 Row = tuple[Columns, bytes, str]
 """A stored entry: columns, leaf, personal; in the order of the index."""
@@ -25,7 +26,6 @@ Row = tuple[Columns, bytes, str]
 _KNOWN = frozenset(kind.value for kind in EventType)
 _CERTIFICATES = frozenset({EventType.CERTIFICATE_ISSUED.value, EventType.CERTIFICATE_UNRELEASED.value})
 _NO_HASH = bytes(HASH_SIZE)  # for a leaf that is not even bytes
-_SALT_DIGITS = 2 * SALT_SIZE
 _read: Callable[[str], tuple[Leaf, int]] = json.JSONDecoder().raw_decode
 
 
@@ -37,15 +37,17 @@ def verify(
     now: Micros,
     stored: Iterable[str] = (),
     outside: Iterable[Checkpoint] = (),
+    listed: Iterable[Checkpoint] = (),
     signed: Iterable[SignedItem] | None = None,
 ) -> Report:
     """Check a log; what is wrong with it is in the report, nothing is raised.
 
-    `stored`: the texts of the database's own checkpoints, smallest first. `signed`: the signers' lists in the order of
-    time, read after `now`, the moment of the database's state: so they hold each certificate that the log can hold.
+    `stored`: the texts of the database's own checkpoints, smallest first. `listed`: the checkpoints that the signers'
+    lists name, smallest first, read before `now`, the moment of the database's state: so the log has all they cover.
+    `signed`: the certificates of these lists in the order of time, read after `now`: so they have all of the log's.
     """
     report = Report(compared=signed is not None)
-    anchors = Anchors(report, origin, public, stored, outside)
+    anchors = Anchors(report, origin, public, stored=stored, outside=outside, listed=listed)
     difference = None if signed is None else Difference(report, signed)
     edge: list[bytes] = []
     size = expected = 0
@@ -104,10 +106,9 @@ def _check_personal(report: Report, index: int, body: Leaf, stored: str) -> None
     """Each text that is there must be the committed one; one that is not there was erased."""
     left: dict[str, str] = body.get("personal", {})
     for line in stored.split("\n") if stored else ():
-        field, salt, text = line.split(" ", 2)
-        given = sha256(bytes.fromhex(salt) + PREFIX[field] + text.encode()).hexdigest()
-        if len(salt) != _SALT_DIGITS or left.pop(field, None) != given:
-            report.tell(Kind.PERSONAL, index, f"entry {index}: the text of {field} is not the one committed to")
+        _, field, _ = line.split(" ", 2)
+        if left.pop(field, None) != sha256(line.encode()).hexdigest():
+            report.tell(Kind.PERSONAL, index, f"entry {index}: the text of {shown(field)} is not the one committed to")
     if left:
         report.erased += 1
 

@@ -71,11 +71,25 @@ def test_a_row_that_cannot_be_read_hides_no_other(leaf, personal):
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=()), max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(10**14, 10**25)
+    | st.text(st.characters(exclude_categories=()), max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
 FIELDS = ["time", "index", "type", "actor", "subject", "target", "serial", "source", "reason", "detail", "checks"]
+
+
+@given(st.data())
+def test_a_leaf_with_one_value_replaced_is_shown_or_unreadable(data):
+    entry = entry_of(EventType.GRANT_REFUSED)
+    body = json.loads(entry.leaf)
+    body[data.draw(st.sampled_from(sorted(body)))] = data.draw(VALUES)
+    assert as_line(as_json(0, json.dumps(body).encode(), entry.personal)).isprintable()
+    junk = data.draw(st.text(max_size=40))
+    assert as_line(as_json(0, entry.leaf, junk)).isprintable()
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
