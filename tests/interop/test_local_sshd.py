@@ -160,7 +160,16 @@ def _runs(pid: int) -> bool:
 
 def test_a_folder_that_the_hosts_user_cannot_reach_is_refused(tmp_path: Path):
     closed = tmp_path / "closed"
-    (closed / "web1").mkdir(parents=True)
+    for folder in ("home", "etc/sshd_config.d"):
+        (closed / "web1" / folder).mkdir(parents=True)
     closed.chmod(0o700)
     with pytest.raises(Unsafe, match="is closed to others"):
-        local_sshd._give(closed / "web1", os.getuid(), os.getgid())
+        local_sshd._open_to(os.getuid(), os.getgid(), closed / "web1", ())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_session_cannot_put_a_link_where_root_writes(person: Person):
+    folder = person.host.etc.parent
+    trying = f"for f in {folder} {folder}/etc; do ln -s /etc/passwd $f/planted && echo made; done"
+    assert "made" not in person.ssh("ubuntu", trying).stdout
+    assert person.ssh("ubuntu", "touch ~/mine").returncode == 0

@@ -35,7 +35,7 @@ Include {etc}/sshd_config.d/*.conf
 Port {port}
 ListenAddress {address}
 HostKey {etc}/ssh_host_ed25519_key
-PidFile {folder}/sshd.pid
+PidFile none
 LogLevel VERBOSE
 UsePAM no
 KbdInteractiveAuthentication no
@@ -130,21 +130,21 @@ def start(folder: Path, name: str, logins: tuple[str, ...], programs: Programs, 
     (etc / "sshd_config.d").mkdir(parents=True, exist_ok=True)
     _make_host_key(key, name, programs)
     environment = _users(folder, logins, uid, gid, programs)
-    options = {"name": name, "folder": folder, "etc": etc, "address": address, "sftp_server": programs.sftp_server}
+    options = {"name": name, "etc": etc, "address": address, "sftp_server": programs.sftp_server}
     log.touch()
     if account:
-        _give(folder, uid, gid)
+        _open_to(uid, gid, folder, own=(key, log, *(folder / "home" / login for login in logins)))
     sshd = [programs.sshd, "-f", str(config)]
     # Asked for after the change of user, which would clear it.
     dies_with_us = [programs.setpriv, "--pdeathsig", "TERM"]
     command = [*become, *sshd]
     for _ in range(PORT_TRIES):
         port = _free_port(address)
-        config.write_text(CONFIG.format(port=port, penalties="", **options))
+        _write(config, CONFIG.format(port=port, penalties="", **options))
         # Since 9.8 sshd shuts out an address that fails often, and here everybody comes from the same one.
         probe = [*command, "-t", "-o", "PerSourcePenalties=no"]
         if subprocess.run(probe, env=environment, capture_output=True, check=False).returncode == 0:
-            config.write_text(CONFIG.format(port=port, penalties="PerSourcePenalties no", **options))
+            _write(config, CONFIG.format(port=port, penalties="PerSourcePenalties no", **options))
         log.write_text("")
         host = LocalHost(
             name=name,
@@ -190,9 +190,9 @@ def _users(folder: Path, logins: tuple[str, ...], uid: int, gid: int, programs: 
         home.mkdir(parents=True, exist_ok=True)
         users.append(f"{login}:x:{uid}:{gid}:{login}:{home}:{shell}\n")
     passwd, group = folder / "passwd", folder / "group"
-    passwd.write_text("".join(users))
+    _write(passwd, "".join(users))
     # Without a group tty: an sshd that is not root could not give a terminal to it.
-    group.write_text(f"users:x:{gid}:\n")
+    _write(group, f"users:x:{gid}:\n")
     return {
         "PATH": os.defpath,
         "LD_PRELOAD": programs.nss_wrapper,
@@ -201,14 +201,20 @@ def _users(folder: Path, logins: tuple[str, ...], uid: int, gid: int, programs: 
     }
 
 
-def _give(folder: Path, uid: int, gid: int) -> None:
-    folder.chmod(0o755)
-    for path in (folder, *folder.rglob("*")):
+def _open_to(uid: int, gid: int, folder: Path, own: tuple[Path, ...]) -> None:
+    """Lets the sshd's user read the host's files and own `own`, and nothing into which we write again by name."""
+    for path in (folder, folder / "home", folder / "etc", folder / "etc" / "sshd_config.d"):
+        path.chmod(0o755)
+    for path in own:
         os.chown(path, uid, gid, follow_symlinks=False)
     if closed := [parent for parent in folder.parents if not parent.stat().st_mode & 0o001]:
-        raise Unsafe(
-            f"an sshd that is not root cannot reach {folder}: {closed[-1]} is closed to others", "use another folder"
-        )
+        what = f"an sshd that is not root cannot reach {folder}: {closed[-1]} is closed to others"
+        raise Unsafe(what, "use another folder")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o644)
 
 
 def _free_port(address: str) -> int:
