@@ -76,8 +76,8 @@ def _read(folder: Path, name: str, limit: int, *, secret: bool) -> bytes:
         descriptor = os.open(path, _READ)
     except OSError as error:
         raise NotFound(f"cannot open {folder / name}: {error.strerror}", "is it the signer's own, mode 0600?") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise Unsafe(f"{folder / name} is not a file")
         _check_owner(found, folder / name)
@@ -86,7 +86,10 @@ def _read(folder: Path, name: str, limit: int, *, secret: bool) -> bytes:
             raise Unsafe(f"{folder / name} has mode {mode:04o}", f"chmod {0o600 if secret else 0o644:04o} it")
         if found.st_size > limit:
             raise BadInput(f"{folder / name} has {found.st_size} bytes", f"at most {limit}")
-        return file.read(limit)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def _check_owner(found: os.stat_result, path: Path) -> None:

@@ -54,6 +54,7 @@ async def open_signer(settings: SignerSettings) -> "AsyncIterator[ProcessSigner]
     """A signer that runs, until the context ends. Raises `Unreachable` with the child's own words if it does not."""
     signer = ProcessSigner(settings)
     child = await _start(settings)
+    signer.pid = child.process.pid
     running = asyncio.create_task(signer._run(child))  # noqa: SLF001  # its own factory
     try:
         yield signer

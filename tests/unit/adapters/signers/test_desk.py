@@ -1,0 +1,133 @@
+"""What the signer remembers, and that nothing is signed that is not in the list."""
+
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from tests.unit.ca.samples import GRANT, NOW, RULES, WEB1, MemorySigner, finish, private, public
+
+from jitgate.adapters.signers import desk as module
+from jitgate.adapters.signers.desk import Desk
+from jitgate.ca import signed
+from jitgate.ca.model import SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.shape import shape, shape_host
+from jitgate.ca.signed import NOTHING, Summary, parse_line
+from jitgate.core.errors import Unsafe
+from jitgate.ssh.cert import to_be_signed
+from jitgate.ssh.private import SoftwareKey
+
+SPEC = shape(GRANT, WEB1, public("laptop"), public("user"), NOW)
+HOST = shape_host("default", "web1", "web1.default.jitgate", public("sshd"), public("host"), NOW)
+
+
+def order(serial: int) -> SignRequest:
+    return SignRequest("default", to_be_signed(SPEC.body(serial), bytes(32)))
+
+
+def codes(signer: MemorySigner, *serials: int) -> list[str]:
+    results = finish(signer.sign([order(serial) for serial in serials]))
+    return [result.code if isinstance(result, SignerRefusal) else "signed" for result in results]
+
+
+def test_serials_of_one_run_may_come_in_any_order_but_once():
+    assert codes(MemorySigner(), 5, 3, 4, 3, 5, 6) == ["signed", "signed", "signed", "serial", "serial", "signed"]
+
+
+def test_serials_of_user_and_host_keys_are_counted_apart():
+    signer = MemorySigner()
+    assert codes(signer, 5) == ["signed"]
+    (result,) = finish(signer.sign([SignRequest("default", to_be_signed(HOST.body(5), bytes(32)))]))
+    assert isinstance(result, bytes)
+
+
+def test_after_a_restart_only_serials_above_all_listed_ones_are_signed():
+    before = MemorySigner()
+    assert codes(before, 5, 9, 7) == ["signed"] * 3
+    after = MemorySigner(lines=before.lines)
+    assert codes(after, 5, 8, 9, 10) == ["serial", "serial", "serial", "signed"]
+    again = MemorySigner(lines=after.lines[-2:])  # the mark of the second start stands for all before it
+    assert codes(again, 10, 11) == ["serial", "signed"]
+
+
+def test_what_is_remembered_is_bounded_and_forgets_nothing_into_use(monkeypatch):
+    monkeypatch.setattr(module, "SERIALS_KEPT", 10)
+    signer = MemorySigner()
+    assert set(codes(signer, *range(1, 31))) == {"signed"}
+    assert set(codes(signer, *range(1, 31))) == {"serial"}
+    (held, _) = signer.desk._held.values()
+    assert len(held.seen) <= 10
+
+
+def test_a_key_that_is_out_of_use_keeps_its_mark():
+    before = MemorySigner()
+    codes(before, 9)
+    other = replace(RULES, ceilings=(replace(RULES.ceilings[0], keys=("user-2",)), RULES.ceilings[1]))
+    between = MemorySigner(other, lines=before.lines)
+    assert codes(MemorySigner(lines=between.lines[-1:]), 9, 10) == ["serial", "signed"]
+
+
+def test_a_mark_is_written_every_so_many_lines(monkeypatch):
+    monkeypatch.setattr(module, "MARK_EVERY", 4)
+    signer = MemorySigner()
+    for serial in range(1, 10):
+        codes(signer, serial)
+    marks = [each for each in map(parse_line, signer.lines) if isinstance(each, Summary)]
+    assert [mark.serials[public("user").fingerprint] for mark in marks] == [0, 4, 8]
+    assert signed.MARK_EVERY > 1000
+
+
+def test_nothing_is_signed_when_the_list_cannot_be_written():
+    uses: list[bytes] = []
+
+    class Watched(SoftwareKey):
+        def sign(self, data: bytes) -> bytes:
+            uses.append(data)
+            return super().sign(data)
+
+    def full(lines: list[bytes]) -> None:
+        if any(isinstance(parse_line(line), SignedEntry) for line in lines) or len(uses) > 1:
+            raise OSError(28, "No space left on device")
+
+    keys = {name: Watched(private(name)._private) for name in ("user", "host", "log")}
+    desk = Desk(RULES, keys, NOTHING, full, clock=lambda: NOW, tick=lambda: NOW)
+    with pytest.raises(OSError, match="No space"):
+        desk.sign([order(1)])
+    assert uses == []
+
+
+def test_a_list_that_cannot_be_written_shows_at_the_start():
+    def full(lines: list[bytes]) -> None:
+        raise OSError(28, f"No space left for {len(lines)} lines")
+
+    with pytest.raises(OSError, match="No space"):
+        Desk(RULES, {n: private(n) for n in ("user", "host", "log")}, NOTHING, full, clock=lambda: NOW, tick=lambda: 0)
+
+
+def test_the_list_is_written_before_the_signature():
+    signer = MemorySigner()
+    codes(signer, 5)
+    last = parse_line(signer.lines[-1])
+    assert isinstance(last, SignedEntry)
+    assert last.serial == 5
+
+
+def test_a_rate_is_kept_for_each_key_and_burns_no_serial():
+    ceilings = tuple(replace(each, burst=2, rate_per_minute=1) for each in RULES.ceilings)
+    signer = MemorySigner(replace(RULES, ceilings=ceilings))
+    assert codes(signer, 1, 2, 3, 4) == ["signed", "signed", "rate", "rate"]
+    (result,) = finish(signer.sign([SignRequest("default", to_be_signed(HOST.body(5), bytes(32)))]))
+    assert isinstance(result, bytes)
+    listed = [each for each in map(parse_line, signer.lines) if isinstance(each, SignedEntry)]
+    assert len(listed) == 3
+
+
+def test_one_key_for_two_things_is_refused():
+    keys = {"user": private("user"), "host": private("user"), "log": private("log")}
+    with pytest.raises(Unsafe, match="same key"):
+        Desk(RULES, keys, NOTHING, lambda _: None, clock=lambda: NOW, tick=lambda: NOW)
+
+
+def test_a_log_key_of_another_kind_is_refused():
+    keys = {"user": private("user"), "host": private("host"), "log": SoftwareKey(generate_private_key(SECP256R1()))}
+    with pytest.raises(Unsafe, match="ed25519"):
+        Desk(RULES, keys, NOTHING, lambda _: None, clock=lambda: NOW, tick=lambda: NOW)
