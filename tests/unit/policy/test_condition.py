@@ -29,6 +29,8 @@ def outcome(text: str, **host: dict[str, str]) -> Outcome:
         "user . groups . all ( g , size ( g ) == 3 )",
         "user.groups.exists_one(g, g == 'ops') ? true : false",
         "user.name in ['bob', 'alice'] && !(user.name in [])",
+        "timestamp('2027-01-15T08:00:00Z').getDayOfWeek() == 5 && timestamp('2027-01-17T08:00:00Z').getDayOfWeek() == 0",
+        "timestamp('2027-01-15T08:00:00Z').getMonth() == 0 && timestamp('2027-01-15T08:00:00Z').getDate() == 15",
         "timestamp('2027-01-15T08:00:00Z').getHours() == 8 && duration('1h') > duration('59m')",
         "(user.groups.exists(g, g == 'a') || user.groups.exists(h, h == 'ops'))",
         "(" * 15 + "true" + ")" * 15,
