@@ -2,6 +2,7 @@
 
 import difflib
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from jitgate.cli import certificate as certs
 from jitgate.cli import terminal
 from jitgate.cli.answers import Grant, Host, Realm, Row, as_grant, as_host, as_realms, as_row, rows
 from jitgate.cli.command import Options
+from jitgate.cli.files import FILE_MODE
 from jitgate.cli.out import say
 from jitgate.cli.profile import Profile
 from jitgate.cli.service import LIST_MAX, Service
@@ -158,6 +160,9 @@ def certificate_for(
 @contextmanager
 def one_at_a_time(profile: Profile) -> Iterator[None]:
     """So that a hundred parallel ssh fetch one certificate. Held by the process, so it cannot be left behind."""
-    with (profile.folder / "lock").open("ab") as file:
+    file = os.open(profile.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)

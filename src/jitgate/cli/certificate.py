@@ -19,7 +19,7 @@ from jitgate.cli.files import private_folder, read_private, write_private
 from jitgate.cli.profile import Profile
 from jitgate.cli.service import Service
 from jitgate.cli.signing import Signer
-from jitgate.core.clock import SECOND, Micros
+from jitgate.core.clock import SECOND, Micros, system_clock
 from jitgate.core.errors import BadInput, NotFound, Unsafe
 from jitgate.ssh.cert import Certificate, CertType, Untrusted, check_trusted, parse_certificate_line
 from jitgate.ssh.pubkey import BadSignature, PublicKey
@@ -58,6 +58,8 @@ def _check(certificate: Certificate, grant: Grant, key: PublicKey, authorities: 
         raise FormatError(f"it is for {', '.join(body.principals)}")
     if grant_of(certificate) != grant.id:
         raise FormatError("it is under another grant")
+    if ends(certificate) <= system_clock():
+        raise FormatError("it has ended")
 
 
 def grant_of(certificate: Certificate) -> str:

@@ -63,7 +63,7 @@ class Service:
     @property
     def signer(self) -> Signer:
         if self._signer is None:
-            self._signer = load_signer(self.profile.key_file)
+            self._signer = load_signer(self.profile.key_file, own=not self.profile.key)
         return self._signer
 
     def get(
@@ -158,7 +158,9 @@ def signed_in(profile: Profile, options: Options) -> Service:
 
 
 def trusted(profile: Profile) -> ssl.SSLContext:
-    """The profile's own trust anchor, if it is pinned; else what the system trusts."""
+    """The profile's own trust anchor, if it is pinned; else what the system trusts; on plain HTTP, nothing."""
+    if profile.url.startswith("http://"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return trust(read_private(profile.folder / "tls-ca.pem") if profile.pinned else b"")
 
 

@@ -37,8 +37,11 @@ def own_key(path: Path, comment: str) -> Signer:
     return Signer(key.public, path, key)
 
 
-def load_signer(path: Path) -> Signer:
-    """The key of a file. A public key, or a private one that does not open, signs through ssh-keygen and the agent."""
+def load_signer(path: Path, *, own: bool = False) -> Signer:
+    """The key of a file; `own`: jitctl's, never a link.
+
+    A public key, or a private one that does not open, signs through ssh-keygen and the agent.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(_KEY_MAX)
@@ -47,7 +50,7 @@ def load_signer(path: Path) -> Signer:
     if not start.lstrip().startswith(b"-----BEGIN"):
         return Signer(_public(start, path), path, None)
     try:
-        content = read_private(path.resolve(), _KEY_MAX)
+        content = read_private(path if own else path.resolve(), _KEY_MAX)
     except Unsafe as error:
         raise Unsafe(f"a private key is for its owner only: {error.what}", error.hint) from None
     try:
