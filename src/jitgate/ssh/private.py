@@ -105,7 +105,8 @@ def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> Sof
         raise FormatError(
             "a private key in a form that cannot be read here", "a passphrase on an OpenSSH key needs bcrypt installed"
         ) from None
-    except (ValueError, TypeError):  # the library's words may quote the file
+    # the library's words may quote the file; the last is what it says to a compressed point in the private part
+    except (ValueError, TypeError, NotImplementedError):
         raise FormatError("a private key that does not open", "check the file and its passphrase") from None
     if not isinstance(private, _PrivateKey):
         raise FormatError("a private key of a type that is not taken", "use ed25519, ECDSA or RSA")

@@ -114,7 +114,7 @@ def to_base64(data: bytes) -> str:
 
 def from_base64(text: str, limit: int) -> bytes:
     """Canonical base64 of at most `limit` bytes: padded, no other characters, no stray bits; else `FormatError`."""
-    if len(text) > limit * 4 // 3 + 4:
+    if len(text) > (limit + 2) // 3 * 4:
         raise FormatError(f"the base64 text has {len(text)} characters, too many")
     try:
         data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)

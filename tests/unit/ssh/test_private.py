@@ -172,3 +172,13 @@ def test_an_error_does_not_quote_the_file():
     assert "secret" not in caught.value.what + caught.value.hint
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_a_compressed_point_in_the_private_part_is_refused():
+    """A fuzzer's find: the library answers it with NotImplementedError."""
+    key = software_key(Algorithm.ECDSA_256, 0)
+    data = opened(dump_private_key(key).reveal())
+    point = key.public.blob[-65:]
+    at = data.rindex(point)
+    with pytest.raises(FormatError, match="does not open"):
+        load_private_key(closed(data[:at] + b"\x02" + data[at + 1 :]))

@@ -100,9 +100,13 @@ def test_base64_in_another_form_is_refused(text):
         from_base64(text, 10)
 
 
-def test_base64_over_its_limit_is_refused():
+@pytest.mark.parametrize("limit", [9, 10, 11])
+def test_base64_over_its_limit_is_refused(limit):
+    assert from_base64(to_base64(bytes(limit)), limit) == bytes(limit)
     with pytest.raises(FormatError, match="too many"):
-        from_base64("A" * 40, 10)
+        from_base64(to_base64(bytes(12)) + "AAAA", limit)
+    with pytest.raises(FormatError, match="too many"):
+        from_base64("=" * 20, limit)
 
 
 @pytest.mark.parametrize(
