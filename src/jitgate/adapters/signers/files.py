@@ -34,7 +34,11 @@ def check_folder(folder: Path) -> Path:
 
 def load_key(folder: Path, name: str) -> SoftwareKey:
     """The private key `name` in the folder; `Unsafe` when group or others may read it."""
-    return load_private_key(_read(folder, name, MAX_FILE, secret=True))
+    content = _read(folder, name, MAX_FILE, secret=True)
+    try:
+        return load_private_key(content)
+    except BadInput as error:
+        raise BadInput(f"{folder / name}: {error.what}", error.hint) from None
 
 
 def load_text(path: Path, limit: int) -> str:
