@@ -81,7 +81,7 @@ def evaluate(condition: Condition, values: Callable[[], Context]) -> Check:
     except _NoLabelError as error:
         return crashed("condition", str(error), "label the host, or guard the label with has()")
     except _BrokenError as error:
-        return crashed("condition", f"the condition broke: {error}")
+        return crashed("condition", f"the condition broke: {error.kind}: {condition.text}")
     if result is True:
         return passed("condition", f"true: {condition.text}")
     if result is False:
@@ -111,7 +111,11 @@ _SAMPLE = context(
 
 
 class _BrokenError(Exception):
-    """The library could not; with its words, safe to show."""
+    """The library could not; with its words, which may quote what it was given. `kind` quotes nothing."""
+
+    def __init__(self, words: str, kind: str) -> None:
+        super().__init__(words)
+        self.kind = kind
 
 
 class _NoLabelError(_BrokenError):
@@ -124,7 +128,8 @@ def _guarded(action: Callable[[], T]) -> T:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except KeyError as error:
-        raise _NoLabelError(f"the host has no label {shown(str(error.args[0]))}") from None
+        raise _NoLabelError(f"the host has no label {shown(str(error.args[0]))}", "KeyError") from None
     except BaseException as error:  # noqa: BLE001  # a panic in the library is no `Exception`
-        lines = [line.partition("<input>:")[2] or line for line in str(error).splitlines()]
-        raise _BrokenError(shown(next(filter(None, lines), type(error).__name__), 160)) from None
+        lines = [line.partition("<input>:")[2] or line for line in str(error).replace("'", '"').splitlines()]
+        kind = type(error).__name__
+        raise _BrokenError(shown(next(filter(None, lines), kind), 160), kind) from None

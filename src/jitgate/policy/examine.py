@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput
 from jitgate.core.outcome import Check, Outcome, failed, passed
-from jitgate.core.text import shown
 from jitgate.policy import checks
 from jitgate.policy import condition as conditions
 from jitgate.policy.checks import Question
@@ -99,6 +98,6 @@ def _value(root: str, question: Question, host: HostFacts, login: str, minutes: 
             return {"login": login, "minutes": minutes, "reason": reason, "ticket": ticket}
         case "source":
             if question.address is None:
-                raise BadInput(f"the address {shown(facts.source)} cannot be read")
+                raise BadInput("the address cannot be read")
             return {"ip": str(question.address)}
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=facts.now)

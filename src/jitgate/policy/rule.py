@@ -30,8 +30,11 @@ class Rule:
 
 def make_rule(role: Role, order: int) -> Rule:
     who = role.who
-    wanted = " or ".join([*(f"group {group}" for group in who.groups), *(f"user {user}" for user in who.users)])
-    stranger = failed("person", f"not in {wanted}", f"be a member of {wanted}")
+    wanted = " or ".join(f"group {group}" for group in who.groups)
+    if wanted:
+        stranger = failed("person", f"not in {wanted}", f"be a member of {wanted}")
+    else:
+        stranger = failed("person", "not named by the role")
     return Rule(
         role=role,
         order=order,

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from tests.unit.policy.given import NOW, WEB, facts, host, permitted, person, policy, refused
 
@@ -224,6 +226,25 @@ def test_more_groups_than_a_condition_may_walk_is_a_crash():
     crowd = person("ops", *(f"g{number}" for number in range(256)))
     role = WEB.replace("groups: [ops]", "groups: [ops], condition: \"'ops' in user.groups\"")
     assert refused(policy(role), crowd, Ask("web1")).checks[-1].outcome is Outcome.CRASHED
+
+
+def test_checks_are_logged_and_name_neither_person_nor_address():
+    who = 'who: {groups: [ops], users: [alice, bob], sources: [%s], condition: "%s"}'
+    roles = [
+        WEB.replace("web\n", f"r{number}\n").replace("who: {groups: [ops]}", who % pair)
+        for number, pair in enumerate(
+            (networks, condition)
+            for networks in ("192.0.2.0/24", "198.51.100.0/24")
+            for condition in ("source.ip == user.name", "host.labels.env == 'prod' || timestamp(user.name) < now")
+        )
+    ]
+    named = WEB.replace("role: web", "role: named").replace("groups: [ops]", "users: [bob]")
+    dev = host(env="dev")
+    for known in (facts(dev), facts(dev, source="2001:db8::1"), facts(dev, source="alice's box")):
+        for identity in (OPS, person()):
+            decision = decide(identity, Ask("web1", reason="x"), known, policy(named, *roles), complete=True)
+            said = " ".join(f"{check.why} {check.hint}" for each in decision.examined for check in each.checks)
+            assert not re.search("alice|bob|192.0.2.7|2001:db8::1", said)
 
 
 def test_the_nearest_role_is_explained():
