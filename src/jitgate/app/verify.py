@@ -1,5 +1,6 @@
 """`jitgate audit verify`: the log, the checkpoints and the signer's list, read from their files and held together."""
 
+import base64
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,11 +9,11 @@ from jitgate.adapters.db.store import open_read_only
 from jitgate.adapters.signers import ledger
 from jitgate.app.installation import list_folder, log_key_file
 from jitgate.app.settings import Settings
-from jitgate.audit.checkpoint import open_checkpoint, parse_verifier_key
+from jitgate.audit.checkpoint import Checkpoint, open_checkpoint, parse_verifier_key
 from jitgate.audit.report import Report
 from jitgate.audit.signed import SignedItem
 from jitgate.audit.verify import verify
-from jitgate.ca.model import SignedEntry
+from jitgate.ca.model import LogHead, SignedEntry
 from jitgate.ca.signed import parse_line
 
 
@@ -25,6 +26,8 @@ def verify_installation(
     """
     name, public = parse_verifier_key(log_key or log_key_file(settings).read_text())
     checkpoints = [open_checkpoint(text, name, public) for text in outside]
+    listed = list_folder(settings) / ledger.NAME
+    durable = listed.stat().st_size  # what the signer signed up to here was in the database before we look into it
     now = time.time_ns() // 1000
     with open_read_only(database or settings.database_url) as transaction:
         return verify(
@@ -34,7 +37,8 @@ def verify_installation(
             now=now,
             stored=transaction.log.checkpoints(),
             outside=checkpoints,
-            signed=_signed(list_folder(settings) / ledger.NAME),
+            listed=_heads(listed, durable, name),
+            signed=_signed(listed),
         )
 
 
@@ -44,3 +48,15 @@ def _signed(path: Path) -> Iterator[SignedItem]:
             entry = parse_line(line)
             if isinstance(entry, SignedEntry):
                 yield SignedItem(entry.ca, entry.serial, entry.tbs_sha256, entry.time)
+
+
+def _heads(path: Path, end: int, origin: str) -> Iterator[Checkpoint]:
+    """The checkpoints that the signer signed, as the first `end` bytes of its list name them."""
+    with path.open("rb") as lines:
+        for line in lines:
+            end -= len(line)
+            if end < 0:
+                return
+            head = parse_line(line)
+            if isinstance(head, LogHead):
+                yield Checkpoint(origin, head.size, base64.b64decode(head.root))

@@ -60,12 +60,12 @@ class Shape:
 
 
 ALWAYS_MAY = frozenset({"source", "request"})
-_ALWAYS_DETAIL: dict[str, type] = {"sign_in": str}
+ALWAYS_DETAIL: dict[str, type] = {"sign_in": str}
 
 
 def _shape(outcome: Outcome, must: str = "", may: str = "", detail: str = "", detail_may: str = "") -> Shape:
     required, optional = _keys(detail), _keys(detail_may)
-    return Shape(outcome, frozenset(must.split()), frozenset(may.split()), required, _ALWAYS_DETAIL | optional)
+    return Shape(outcome, frozenset(must.split()), frozenset(may.split()), required, ALWAYS_DETAIL | optional)
 
 
 def _keys(words: str) -> dict[str, type]:

@@ -254,7 +254,9 @@ def test_a_row_of_anything_is_a_finding(leaf, personal, column, at):
 def test_a_leaf_of_another_form_is_unreadable(leaf):
     rows = LOG.rows
     rows[1] = rows[1][0], leaf, rows[1][2]
-    assert Kind.UNREADABLE in kinds_of(check(rows, LOG))
+    found = [finding for finding in check(rows, LOG).findings if finding.kind is Kind.UNREADABLE]
+    assert [finding.index for finding in found] == [1]
+    assert found[0].words.startswith("entry 1 ")
 
 
 def test_findings_are_told_up_to_a_limit_and_counted():
