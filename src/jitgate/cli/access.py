@@ -73,6 +73,19 @@ def _check_host(name: str) -> None:
         check_name("realm", parts[1])
 
 
+def find_host(service: Service, hosts: Sequence[Host], wish: Wish, options: Options) -> Host:
+    """The host of the wish. One that no role opens is asked for all the same: the service says why not, and logs it."""
+    try:
+        return choose_host(hosts, wish.name, options)
+    except NotFound as unknown:
+        asked = {"host": wish.name, "login": wish.login, "role": wish.role, "reason": wish.reason}
+        try:
+            service.post("/v1/grants", {name: value for name, value in asked.items() if value is not None})
+        except NotFound:
+            raise unknown from None
+        raise
+
+
 def choose_host(hosts: Sequence[Host], name: str | None, options: Options) -> Host:
     """The host of that name, or the only one that may be reached, or a numbered choice. Else `NotFound`."""
     if name is not None:
@@ -118,6 +131,17 @@ def open_grant(service: Service, host: Host, login: str | None, wish: Wish, opti
     ends = until(grant.ends_at, system_clock())
     say(options, f"granted by role {grant.role}: {grant.login} on {grant.host} until {ends}")
     return grant
+
+
+def grant_of_id(service: Service, grant_id: str, host: Host) -> Grant:
+    """The grant of that id, running or not: whether it still gives anything is the service's to say."""
+    answer = service.get("/v1/grants", {"all": "true"}, limit=LIST_MAX)
+    found = next(
+        (row for row in rows(answer, "grants") if row.get("id") == grant_id and row.get("host") == host.name), None
+    )
+    if found is None:
+        raise NotFound(f"no grant {shown(grant_id)} of yours for {host.name}", "jitctl grants ls --all")
+    return as_grant(found)
 
 
 def _wanted(host: Host, login: str | None) -> str:

@@ -38,9 +38,12 @@ _GET_EXAMPLES = """
 @click.option("--reason", metavar="TEXT", help="Why, in a sentence; asked for where a role wants it.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
 @click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
+@click.option("--grant", "grant_id", metavar="ID", help="Renew under this grant of yours; none is opened then.")
 @click.pass_obj
 def get(
     options: Options,
+    /,
+    *,
     host: str,
     key: str | None,
     out: str | None,
@@ -48,6 +51,7 @@ def get(
     reason: str | None,
     minutes: int | None,
     role: str | None,
+    grant_id: str | None,
 ) -> None:
     """Get a certificate for HOST, for use with any ssh client.
 
@@ -56,8 +60,12 @@ def get(
     wish = access.parse_wish(access.Wish(host, login, role, reason, minutes))
     with signed_in(current(options), options) as service:
         signer = load_signer(Path(key).expanduser()) if key else service.signer
-        target = access.choose_host(access.hosts_of(service), wish.name, options)
-        grant = access.open_grant(service, target, access.choose_login(target, wish.login, options), wish, options)
+        target = access.find_host(service, access.hosts_of(service), wish, options)
+        if grant_id:
+            grant = access.grant_of_id(service, grant_id, target)
+        else:
+            login = access.choose_login(target, wish.login, options)
+            grant = access.open_grant(service, target, login, wish, options)
         certificate = access.fetch(service, target, grant, access.realms_of(service), options, signer)
     line = certificate.line()
     if out is None or out == "-":
@@ -121,7 +129,7 @@ def renew(options: Options, host: str, login: str | None) -> None:
         if held is not None and not used_up(held, system_clock()):
             return
         with signed_in(profile, options) as service:
-            target = access.choose_host(access.hosts_of(service), wish.name, options)
+            target = access.find_host(service, access.hosts_of(service), wish, options)
             chosen = access.choose_login(target, wish.login, options)
             grant = access.open_grant(service, target, chosen, wish, options)
             access.certificate_for(service, target, grant, access.realms_of(service), options)

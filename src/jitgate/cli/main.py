@@ -54,6 +54,7 @@ _EXAMPLES = """
     jitctl vm connect web1 --reason 'disk full, OPS-12' -- df -h
     jitctl explain db1
 """
+_COMPLETE = "_JITCTL_COMPLETE"  # set by the script of `jitctl completion`
 INTERRUPTED = 130
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, what a program ended by the signal shows
 
@@ -68,15 +69,21 @@ root = Late(
 root = click.version_option(__version__, prog_name="jitctl", message="%(prog)s %(version)s")(root)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    sys.exit(run(arguments))
+def main() -> NoReturn:
+    sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: list[str]) -> int:
     """The exit status. Nothing that a person can cause leaves as a traceback."""
     try:
-        result = root.main(arguments, prog_name="jitctl", standalone_mode=False)
+        if _COMPLETE in os.environ:
+            root.main(arguments, prog_name="jitctl", complete_var=_COMPLETE)
+        # not click's own main, which ends a broken pipe as an error
+        with root.make_context("jitctl", arguments) as context:
+            root.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("\n")
         return INTERRUPTED
@@ -88,4 +95,4 @@ def run(arguments: list[str] | None = None) -> int:
         if os.environ.get("JITCTL_DEBUG"):
             raise
         return say_error(error)
-    return result if isinstance(result, int) else 0
+    return 0

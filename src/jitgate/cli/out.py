@@ -150,7 +150,7 @@ def _lower(words: str) -> str:
 
 
 def _paint(text: str, code: str) -> str:
-    rich = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    rich = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and (os.environ.get("TERM") or "dumb") != "dumb"
     return f"\033[{code}m{text}\033[0m" if rich else text
 
 

@@ -92,7 +92,7 @@ def _prepare(profile: Profile, session: Session, wish: access.Wish, options: Opt
     """All that ssh needs: a grant, its certificate in a file, our ssh config."""
     with Service(profile, options, trusted(profile), session) as service:
         hosts, realms = access.hosts_of(service), access.realms_of(service)
-        host = access.choose_host(hosts, wish.name, options)
+        host = access.find_host(service, hosts, wish, options)
         grant = access.open_grant(service, host, access.choose_login(host, wish.login, options), wish, options)
         with access.one_at_a_time(profile):
             certificate, path = access.certificate_for(service, host, grant, realms, options)

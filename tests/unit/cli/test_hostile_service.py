@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 from tests.unit.cli.conftest import Machine
@@ -147,7 +148,7 @@ def test_a_minute_of_skew_is_borne(service: FakeService, sign_in: Callable[..., 
     ],
 )
 def test_a_certificate_that_was_not_asked_for_is_not_kept(
-    alice: Machine, service: FakeService, changes: dict[str, object]
+    alice: Machine, service: FakeService, changes: dict[str, Any]
 ):
     key, more = service.keys[0], dict(changes)
     certificate = service.certificate(more.pop("key", key), ca=more.pop("ca", None), **more)
