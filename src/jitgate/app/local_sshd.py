@@ -124,28 +124,31 @@ def start(folder: Path, name: str, logins: tuple[str, ...], programs: Programs, 
     uid, gid = (account.pw_uid, account.pw_gid) if account else (os.getuid(), os.getgid())
     become = [programs.setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups"] if account else []
     folder = folder.absolute()
-    etc, config, key, log = (
-        folder / path for path in ("etc", "etc/sshd_config", "etc/ssh_host_ed25519_key", "sshd.log")
-    )
-    (etc / "sshd_config.d").mkdir(parents=True, exist_ok=True)
-    _make_host_key(key, name, programs)
+    etc = folder / "etc"
+    config, key = etc / "sshd_config", etc / "ssh_host_ed25519_key"
+    if not etc.exists():
+        (etc / "sshd_config.d").mkdir(parents=True)
+        keygen = [programs.ssh_keygen, "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(key)]
+        subprocess.run(keygen, check=True, stdin=subprocess.DEVNULL)
+        _give(uid, gid, *etc.rglob("*"), etc)
+    folder.chmod(0o755)
+    if account:
+        _check_reachable(folder)
     environment = _users(folder, logins, uid, gid, programs)
     options = {"name": name, "etc": etc, "address": address, "sftp_server": programs.sftp_server}
-    log.touch()
-    if account:
-        _open_to(uid, gid, folder, own=(key, log, *(folder / "home" / login for login in logins)))
     sshd = [programs.sshd, "-f", str(config)]
     # Asked for after the change of user, which would clear it.
     dies_with_us = [programs.setpriv, "--pdeathsig", "TERM"]
     command = [*become, *sshd]
     for _ in range(PORT_TRIES):
         port = _free_port(address)
-        _write(config, CONFIG.format(port=port, penalties="", **options))
+        _put(folder, "etc/sshd_config", CONFIG.format(port=port, penalties="", **options), uid, gid)
         # Since 9.8 sshd shuts out an address that fails often, and here everybody comes from the same one.
         probe = [*command, "-t", "-o", "PerSourcePenalties=no"]
         if subprocess.run(probe, env=environment, capture_output=True, check=False).returncode == 0:
-            _write(config, CONFIG.format(port=port, penalties="PerSourcePenalties no", **options))
-        log.write_text("")
+            text = CONFIG.format(port=port, penalties="PerSourcePenalties no", **options)
+            _put(folder, "etc/sshd_config", text, uid, gid)
+        log = _put(folder, "sshd.log", "", uid, gid)
         host = LocalHost(
             name=name,
             address=address,
@@ -175,12 +178,6 @@ def start(folder: Path, name: str, logins: tuple[str, ...], programs: Programs, 
     raise Unreachable(f"the local sshd of {name} found no free port", "try again")
 
 
-def _make_host_key(path: Path, name: str, programs: Programs) -> None:
-    if not path.exists():
-        command = [programs.ssh_keygen, "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-
-
 def _users(folder: Path, logins: tuple[str, ...], uid: int, gid: int, programs: Programs) -> dict[str, str]:
     """Writes the user list in which each login is `uid`; returns the environment that makes sshd read it."""
     shell = next(path for path in ("/bin/bash", "/bin/sh") if os.access(path, os.X_OK))
@@ -188,11 +185,12 @@ def _users(folder: Path, logins: tuple[str, ...], uid: int, gid: int, programs: 
     for login in logins:
         home = folder / "home" / login
         home.mkdir(parents=True, exist_ok=True)
+        home.parent.chmod(0o755)
+        _give(uid, gid, home)
         users.append(f"{login}:x:{uid}:{gid}:{login}:{home}:{shell}\n")
-    passwd, group = folder / "passwd", folder / "group"
-    _write(passwd, "".join(users))
+    passwd = _put(folder, "passwd", "".join(users), uid, gid)
     # Without a group tty: an sshd that is not root could not give a terminal to it.
-    _write(group, f"users:x:{gid}:\n")
+    group = _put(folder, "group", f"users:x:{gid}:\n", uid, gid)
     return {
         "PATH": os.defpath,
         "LD_PRELOAD": programs.nss_wrapper,
@@ -201,20 +199,29 @@ def _users(folder: Path, logins: tuple[str, ...], uid: int, gid: int, programs: 
     }
 
 
-def _open_to(uid: int, gid: int, folder: Path, own: tuple[Path, ...]) -> None:
-    """Lets the sshd's user read the host's files and own `own`, and nothing into which we write again by name."""
-    for path in (folder, folder / "home", folder / "etc", folder / "etc" / "sshd_config.d"):
-        path.chmod(0o755)
-    for path in own:
+def _give(uid: int, gid: int, *paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            path.chmod(0o755)
         os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def _put(folder: Path, name: str, text: str, uid: int, gid: int) -> Path:
+    """A file of the host's user, made in `folder`, which that user cannot write, and then moved into its place.
+
+    So root never writes through a link that a session left in `etc/`.
+    """
+    new = folder / ".new"
+    new.write_text(text)
+    new.chmod(0o644)
+    os.chown(new, uid, gid)
+    return new.replace(folder / name)
+
+
+def _check_reachable(folder: Path) -> None:
     if closed := [parent for parent in folder.parents if not parent.stat().st_mode & 0o001]:
         what = f"an sshd that is not root cannot reach {folder}: {closed[-1]} is closed to others"
         raise Unsafe(what, "use another folder")
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o644)
 
 
 def _free_port(address: str) -> int:

@@ -52,7 +52,7 @@ async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn
     if isinstance(finished, SignedIn):
         return finished
     if isinstance(finished, SignInRefused):
-        await _record_refusal(outside, _refusal(outside, finished.why, finished.person_id, source))
+        await _record_refusal(outside, _refusal(outside, finished.why.value, finished.person_id, source))
         raise finished.error()
     await _record_refusal(outside, _refusal(outside, finished.code, "", source))
     raise finished

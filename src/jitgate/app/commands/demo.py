@@ -1,0 +1,59 @@
+"""jitgate demo: the whole product on loopback."""
+
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from jitgate.app.commands.options import examples
+from jitgate.app.demo.tour import tour
+from jitgate.app.demo.world import World, open_world, write_json
+
+
+@click.command(
+    epilog=examples("""
+    jitgate demo
+    jitgate demo --keep --json demo.json
+    """)
+)
+@click.option("--keep", is_flag=True, help="Stay up after the tour, until interrupted.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write what other programs need to FILE (0600)."
+)
+def demo(*, keep: bool, json_file: Path | None) -> None:
+    """Start everything on loopback with throw-away state, and walk through the main job.
+
+    Service, signer, users with one-time codes, two stock sshd hosts: nothing is installed, nothing stays. Ends with 0
+    only if every step did what it says. On a terminal it then stays up, with the commands to try.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text stream: the tour is followed live
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="jitgate-demo-") as folder:
+        click.echo(f"jitgate: starting service, signer and two hosts in {folder}", err=True)
+        with open_world(Path(folder)) as world:
+            if json_file is not None:
+                write_json(world, json_file)
+            tour(world)
+            click.echo(f"\nEvery step did what it says ({time.monotonic() - began:.0f} s).")
+            if keep or sys.stdout.isatty():
+                _stay(world)
+
+
+def _stay(world: World) -> None:
+    alice = world.people["alice"]
+    click.echo("\nIt stays up until you press Ctrl-C. To try it yourself, in another terminal:\n")
+    click.echo(f"    export HOME={alice.home} PATH={Path(sys.executable).parent}:$PATH")
+    click.echo("    jitctl vm ls")
+    click.echo("    jitctl vm connect ubuntu@web1 --reason 'looking around'")
+    click.echo("    jitctl explain db1\n")
+    click.echo("  alice is signed in there. To sign in anew, with the password and the code of an authenticator:\n")
+    click.echo(f"    jitctl login '{world.url}' --user alice")
+    click.echo(f"    password {alice.password.reveal()}   secret {alice.totp_secret.reveal()}\n")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        click.echo("\njitgate: stopping", err=True)

@@ -1,0 +1,233 @@
+"""The demo's world: a service, its signer, two persons and two stock sshd hosts, on loopback, in one folder."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pyotp
+
+from jitgate.agent.script import render
+from jitgate.agent.trust import parse
+from jitgate.app import local_sshd
+from jitgate.app.control import Json, call_control
+from jitgate.app.installation import make_installation
+from jitgate.app.local_sshd import ADDRESS, LocalHost
+from jitgate.app.operate import operate
+from jitgate.app.settings import Settings
+from jitgate.app.tls import login_url
+from jitgate.core.clock import SECOND, system_clock
+from jitgate.core.errors import Unreachable
+from jitgate.core.secret import Secret
+from jitgate.identity.totp import STEP
+from jitgate.policy.folder import load_folder
+
+PATIENCE_S = 30
+STEP_S = STEP // SECOND
+PEOPLE: Mapping[str, tuple[tuple[str, ...], bool]] = {"alice": (("engineers",), False), "bob": (("dba",), True)}
+HOSTS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
+    "web1": (("ubuntu", "deploy"), {"tier": "web"}),
+    "db1": (("postgres",), {"tier": "db"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person of the demo. `home`: their own HOME, where their jitctl keeps its key."""
+
+    name: str
+    groups: tuple[str, ...]
+    admin: bool
+    password: Secret[str]
+    totp_secret: Secret[str]
+    home: Path
+
+    def code(self) -> str:
+        """A code that is good for some seconds yet, and not the one that somebody who tries the demo is shown next.
+
+        A code works once: early in a step it is the one before, which the service still takes; late in it, this one.
+        """
+        now = int(time.time())
+        return pyotp.TOTP(self.totp_secret.reveal()).at(now - STEP_S if now % STEP_S < STEP_S // 2 else now)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    folder: Path
+    config: Path
+    settings: Settings
+    url: str
+    people: Mapping[str, Member]
+    hosts: Mapping[str, LocalHost]
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What a command of the tour sees: its person's home, and nothing of who runs the demo."""
+        kept = {
+            name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TERM", "LD_LIBRARY_PATH"}
+        }
+        return kept | {"HOME": str(home), "JITGATE_CONFIG": str(self.config)}
+
+
+@contextmanager
+def open_world(folder: Path) -> Iterator[World]:
+    """Build it below `folder` and take it down again. Raises `NotFound` for a program that is missing."""
+    programs = local_sshd.find_programs()
+    folder.chmod(0o755)  # its hosts may run as another user; what is secret in it has a mode of its own
+    with ExitStack() as stack:
+        settings, config = _installation(folder)
+        stack.enter_context(_service(settings, config, folder / "service.log"))
+        roles = folder / "roles"
+        shutil.copytree(str(files("jitgate.app.demo") / "roles"), roles)
+        operate(settings, "policy apply", {"bundle": load_folder(roles).text})
+        people = {name: _add_person(settings, folder, name, *told) for name, told in PEOPLE.items()}
+        hosts: dict[str, LocalHost] = {}
+        for name, (logins, labels) in HOSTS.items():
+            host = local_sshd.start(folder / name, name, logins, programs)
+            stack.callback(host.stop)
+            _trust(settings, host, labels, folder / f"{name}.trust")
+            hosts[name] = host
+        yield World(folder, config, settings, login_url(settings), people, hosts)
+
+
+def as_json(world: World) -> Json:
+    """What another program needs to use the demo. Holds secrets."""
+    people = [
+        {
+            "name": member.name,
+            "password": member.password.reveal(),
+            "totp_secret": member.totp_secret.reveal(),
+            "groups": list(member.groups),
+        }
+        for member in world.people.values()
+    ]
+    return {
+        "url": world.url,
+        "users": people,
+        "admin": next(member.name for member in world.people.values() if member.admin),
+        "hosts": [
+            {"name": host.name, "logins": list(host.logins), "address": host.address, "port": host.port}
+            for host in world.hosts.values()
+        ],
+        "state_dir": str(world.settings.state),
+        "config": str(world.config),
+        "known_hosts": str(_known_hosts(world)),
+    }
+
+
+def write_json(world: World, path: Path) -> None:
+    """0600, complete or not there."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(as_json(world), file, indent=2)
+        file.write("\n")
+    temporary.rename(path)
+
+
+def _known_hosts(world: World) -> Path:
+    """The line by which any ssh client knows the demo's hosts (with `HostKeyAlias NAME.default.jitgate`)."""
+    path = world.folder / "known_hosts"
+    trusts = [parse((world.folder / f"{name}.trust").read_bytes()) for name in world.hosts]
+    lines = {f"@cert-authority *.{trust.realm}.jitgate {trust.host_certificate.body.ca.line()}\n" for trust in trusts}
+    path.write_text("".join(sorted(lines)))
+    return path
+
+
+def _installation(folder: Path) -> tuple[Settings, Path]:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port = probe.getsockname()[1]
+    settings = Settings(state=folder / "state", url=f"https://{ADDRESS}:{port}", listen=f"{ADDRESS}:{port}")
+    config = folder / "jitgate.toml"
+    make_installation(config, settings, system_clock)
+    return settings, config
+
+
+@contextmanager
+def _service(settings: Settings, config: Path, log: Path) -> Iterator[None]:
+    """A real `jitgate serve`, in a process of its own."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jitgate", "serve", "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={name: value for name, value in os.environ.items() if not name.startswith("JITGATE_")},
+            start_new_session=True,
+        )
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while call_control(settings.state, "user ls", {}) is None:
+            if process.poll() is not None or time.monotonic() > until:
+                raise Unreachable(f"the service did not start: {log.read_text(errors='replace')[-500:]}", f"see {log}")
+            time.sleep(0.05)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _add_person(settings: Settings, folder: Path, name: str, groups: Sequence[str], admin: bool) -> Member:  # noqa: FBT001  # a row of PEOPLE
+    told = {"name": name, "groups": list(groups), "admin": admin, "password": None}
+    done = operate(settings, "user add", told)
+    home = folder / "people" / name
+    home.mkdir(mode=0o700, parents=True)
+    return Member(name, tuple(groups), admin, Secret(done["password"]), Secret(done["totp_secret"]), home)
+
+
+def _trust(settings: Settings, host: LocalHost, labels: Mapping[str, str], trust_file: Path) -> None:
+    """What an owner does for each host: `jitgate host add` on the server, `jitgate host trust` on the host."""
+    told = {
+        "name": host.name,
+        "address": host.address,
+        "port": host.port,
+        "logins": list(host.logins),
+        "labels": dict(labels),
+        "host_key": host.host_key,
+    }
+    trust_file.write_text(operate(settings, "host add", told)["trust"])
+    script = trust_file.with_suffix(".sh")
+    script.write_text(render(parse(trust_file.read_bytes())))
+    trust_file.chmod(0o644)
+    script.chmod(0o644)
+    done = subprocess.run(
+        [
+            "/bin/sh",
+            str(script),
+            "--etc",
+            str(host.etc),
+            "--sshd",
+            str(_own_sshd(host, script.with_suffix(".sshd"))),
+            "--reload",
+            f"kill -HUP {host.process.pid}",
+        ],
+        env=host.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Unreachable(f"{host.name} did not take the trust file: {done.stderr or done.stdout}")
+    host.reload()
+
+
+def _own_sshd(host: LocalHost, path: Path) -> Path:
+    """A command that is this host's sshd, under its own user: what `sshd -T` says is then what the host does."""
+    command = host.command[: host.command.index("-f")]
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    path.chmod(0o755)
+    return path
