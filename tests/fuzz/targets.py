@@ -6,6 +6,7 @@ be written again as the same bytes.
 
 from collections.abc import Callable
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.unit.ssh.made import SOFTWARE, made, software_key
 from tests.unit.ssh.test_cert import body, signed
 
@@ -99,6 +100,9 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     signatures = [sshsig.encode(k.public, SPACE, k.sign(sshsig.signed_bytes(SPACE, MESSAGE))) for k in keys]
     bodies = [to_be_signed(c.body, c.nonce) for c in certificates]
     files = [dump_private_key(software_key(a, 0), "al@laptop").reveal() for a in SOFTWARE]
+    files += [
+        software_key(a, 0)._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for a in SOFTWARE
+    ]
     return {
         "public_key": (public_key, [k.public.blob for k in keys]),
         "key_line": (key_line, [k.public.line("al@laptop").encode() for k in keys]),

@@ -36,6 +36,8 @@ def test_what_is_put_is_read(small, large, data, text, number):
         (0, "00000000"),
         (0x9A378F9B2E332A7, "0000000809a378f9b2e332a7"),
         (0x80, "000000020080"),
+        (0x7FFF, "000000027fff"),
+        (0x8000, "00000003008000"),
     ],
 )
 def test_numbers_as_the_rfc_shows_them(number, encoded):
