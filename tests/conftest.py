@@ -1,9 +1,13 @@
 """What every test may ask for: the real programs, and stock sshd hosts made of them."""
 
+import asyncio
+import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -11,6 +15,10 @@ from tools import debian, parts
 
 from jitgate.app import local_sshd
 from jitgate.app.local_sshd import LocalHost
+
+if TYPE_CHECKING:  # tests that need no service do not load one
+    from tests.service import Nursery, Service
+    from tests.world import World
 
 IN_CI = bool(os.environ.get("CI"))
 UNIT = Path(__file__).parent / "unit"
@@ -25,6 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(UNIT):
             item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that is a coroutine runs in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +75,59 @@ def start_sshd(programs: Mapping[str, Path]) -> Iterator[Callable[..., LocalHost
         yield start
         for host in hosts:
             host.stop()
+
+
+@pytest.fixture(scope="session")
+def world_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.world import make_template  # noqa: PLC0415  # loading it takes seconds
+
+    folder = tmp_path_factory.mktemp("world", numbered=True)
+    make_template(folder)
+    return folder
+
+
+@pytest.fixture
+def world(world_template: Path, tmp_path: Path) -> "Iterator[World]":
+    """The service in this process: real store and application, a clock that stands still (tests/world.py)."""
+    from tests.world import open_world  # noqa: PLC0415  # loading it takes seconds
+
+    with open_world(world_template, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def nursery() -> "Iterator[Nursery]":
+    from tests.service import Nursery  # noqa: PLC0415  # loading it takes seconds
+
+    started = Nursery()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def install(nursery: "Nursery") -> "Iterator[Callable[..., Service]]":
+    """`install()`: a new installation whose service does not run yet (tests/service.py); removed after the test."""
+    from tests.service import new_service  # noqa: PLC0415  # loading it takes seconds
+
+    with ExitStack() as stack:
+
+        def new(**settings: Any) -> "Service":
+            return stack.enter_context(new_service(nursery, **settings))
+
+        yield new
+
+
+@pytest.fixture(scope="session")
+def service(nursery: "Nursery") -> "Iterator[Service]":
+    """The real `jitgate serve`, one for all tests that leave others alone: each makes persons and hosts of its own.
+
+    It speaks plain HTTP, has the role of `service.ROLES` in force and a host `web1`.
+    """
+    from tests.service import ROLES, new_service  # noqa: PLC0415  # loading it takes seconds
+
+    with new_service(nursery) as started:
+        started.start()
+        started.apply(ROLES)
+        started.add_host("web1")
+        yield started
+        assert started.stop() == 0, started.words()
