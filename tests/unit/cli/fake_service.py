@@ -4,6 +4,7 @@ It checks what a real one checks of a request (token, proof), signs real certifi
 """
 
 import json
+import ssl
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ Answer = tuple[int, Json | bytes] | tuple[int, Json | bytes, Mapping[str, str]]
 
 
 class FakeService:
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.user_ca, self.host_ca = generate_ed25519(), generate_ed25519()
         self.requests: list[tuple[str, str, Mapping[str, str], bytes]] = []
         self.keys: list[PublicKey] = []
@@ -59,7 +60,9 @@ class FakeService:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> None:
