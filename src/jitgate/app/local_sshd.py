@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +100,9 @@ class LocalHost:
 
     def reload(self) -> None:
         """What `systemctl reload ssh` does; returns when the new configuration is in force. Raises Unreachable."""
-        before = self.log_text().count(LISTENING)
+        times = self.log_text().count(LISTENING)
         self.process.send_signal(signal.SIGHUP)
-        _wait(self, lambda: self.log_text().count(LISTENING) > before, "did not reload")
+        _wait_until_it_listens(self, times + 1, "did not reload")
 
     def stop(self) -> None:
         """Ends the sshd and its sessions; a second call does nothing."""
@@ -168,7 +167,7 @@ def start(folder: Path, name: str, logins: tuple[str, ...], programs: Programs, 
             ),
         )
         try:
-            _wait(host, lambda: LISTENING in log.read_text(errors="replace"), "did not start")
+            _wait_until_it_listens(host, 1, "did not start")
         except Unreachable:
             host.stop()
             if "Address already in use" not in host.log_text():
@@ -230,9 +229,9 @@ def _free_port(address: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(host: LocalHost, done: Callable[[], bool], what: str) -> None:
+def _wait_until_it_listens(host: LocalHost, times: int, what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while not done():
+    while host.log_text().count(LISTENING) < times:
         if host.process.poll() is not None or time.monotonic() > deadline:
             last = host.log_text().strip().splitlines()[-1:] or ["it said nothing"]
             raise Unreachable(f"the local sshd of {host.name} {what}: {last[0]}", f"its log is {host.log}")
