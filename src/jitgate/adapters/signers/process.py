@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Result, Sign, SignerFailed
@@ -96,6 +96,7 @@ class ProcessSigner:
         self._waiting: deque[_Call | _SignCall] = deque()
         self._wake = asyncio.Event()
         self._wait = FIRST_WAIT_S
+        self._ended = False
         self.pid = 0
         """The child's; 0 while there is none."""
 
@@ -133,6 +134,8 @@ class ProcessSigner:
         return answer
 
     def _add(self, call: _Call | _SignCall) -> None:
+        if self._ended:
+            raise Unreachable("the signer was stopped", "the service is ending")
         if len(self._waiting) >= WAITING_MAX:
             raise TooMany("too many requests wait for the signer", "try again in a few seconds")
         self._waiting.append(call)
@@ -148,6 +151,7 @@ class ProcessSigner:
                 self._wait = min(2 * self._wait, LONGEST_WAIT_S)
                 child = await self._start_again()
         finally:
+            self._ended = True
             _fail(self._waiting, Unreachable("the signer was stopped", "the service is ending"))
 
     async def _start_again(self) -> _Child | None:
@@ -160,18 +164,20 @@ class ProcessSigner:
 
     async def _talk(self, child: _Child) -> None:
         """Carry messages to this child until it ends or misbehaves."""
-        sent: deque[_Message] = deque()
         self.pid = child.process.pid
+        sent: deque[_Message] = deque()
+        slots, due = asyncio.Semaphore(UNDER_WAY), asyncio.Semaphore(0)
+        work = (self._send(child, sent, slots, due), self._receive(child, sent, slots, due), _end_of(child.process))
+        # No TaskGroup: in Python 3.11.2 (Debian 12) a timeout in a task whose group has failed ends the task
+        tasks = [asyncio.ensure_future(each) for each in work]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                slots, due = asyncio.Semaphore(UNDER_WAY), asyncio.Semaphore(0)
-                tasks.create_task(self._send(child, sent, slots, due))
-                tasks.create_task(self._receive(child, sent, slots, due))
-                tasks.create_task(_end_of(child.process))
-        except* (OSError, EOFError, FormatError, TimeoutError) as errors:
-            _logger.warning("the signer is gone: %r", errors.exceptions[0])
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            _logger.warning("the signer is gone: %r", next(task.exception() for task in tasks if task.done()))
         finally:
             self.pid = 0
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             gone = Unreachable("the signer ended before it answered", "try again; nothing was issued")
             for message in sent:
                 _fail(message if isinstance(message, list) else [message], gone)
@@ -271,7 +277,7 @@ async def _stop(child: _Child) -> None:
         await child.writer.wait_closed()
 
 
-async def _end_of(process: asyncio.subprocess.Process) -> None:
+async def _end_of(process: asyncio.subprocess.Process) -> NoReturn:
     raise EOFError(f"it ended with status {await process.wait()}")
 
 
