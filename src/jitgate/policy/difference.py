@@ -17,9 +17,6 @@ class Difference:
     lost_denials: tuple[str, ...]
     changed_denials: tuple[str, ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
-
 
 def difference(old: PolicyBundle | None, new: PolicyBundle) -> Difference:
     """`old` None: there was no policy."""
