@@ -160,16 +160,22 @@ def _runs(pid: int) -> bool:
 
 def test_a_folder_that_the_hosts_user_cannot_reach_is_refused(tmp_path: Path):
     closed = tmp_path / "closed"
-    for folder in ("home", "etc/sshd_config.d"):
-        (closed / "web1" / folder).mkdir(parents=True)
-    closed.chmod(0o700)
+    closed.mkdir(mode=0o700)
     with pytest.raises(Unsafe, match="is closed to others"):
-        local_sshd._open_to(os.getuid(), os.getgid(), closed / "web1", ())
+        local_sshd._check_reachable(closed / "web1")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_session_cannot_put_a_link_where_root_writes(person: Person):
+def test_a_second_start_keeps_the_host_key_and_follows_no_link_that_a_session_left(person: Person, tmp_path: Path):
+    other = tmp_path / "other"
+    other.write_text("untouched")
+    before = person.host.host_key
     folder = person.host.etc.parent
-    trying = f"for f in {folder} {folder}/etc; do ln -s /etc/passwd $f/planted && echo made; done"
-    assert "made" not in person.ssh("ubuntu", trying).stdout
-    assert person.ssh("ubuntu", "touch ~/mine").returncode == 0
+    assert person.ssh("ubuntu", f"ln -sf {other} {folder}/etc/sshd_config").returncode == 0
+    person.host.stop()
+    person.host = local_sshd.start(folder, "web1", ("ubuntu",), local_sshd.find_programs())
+    try:
+        assert other.read_text() == "untouched"
+        assert person.host.host_key == before
+        assert person.ssh("ubuntu", "true").returncode == 0
+    finally:
+        person.host.stop()
