@@ -16,13 +16,14 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conformance.signing import request, signer_files
 from tests.unit.ca.samples import RULES, private
 
+from jitgate.adapters.signers import child, protocol
 from jitgate.adapters.signers import process as module
-from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.ledger import Ledger
 from jitgate.adapters.signers.process import ProcessSigner, SignerSettings, open_signer
@@ -125,7 +126,7 @@ def test_a_signer_that_hangs_is_killed_and_replaced(files, monkeypatch):
         async with open_signer(files) as signer:
             first = signer.pid
             monkeypatch.setattr(module, "ANSWER_S", 0.01)
-            monkeypatch.setattr(module, "STOP_S", 0.01)
+            monkeypatch.setattr(child, "STOP_S", 0.01)
             os.kill(first, signal.SIGSTOP)
             with pytest.raises(Unreachable):
                 await signer.sign([request()])
@@ -235,7 +236,8 @@ def test_two_services_do_not_share_a_list(files):
     run(test())
 
 
-def test_it_gives_up_what_it_does_not_need(files, monkeypatch):
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_gives_up_what_it_does_not_need(files, monkeypatch, loop):
     monkeypatch.setenv("JITGATE_SECRET", "hunter2")
 
     async def test() -> None:
@@ -257,7 +259,8 @@ def test_it_gives_up_what_it_does_not_need(files, monkeypatch):
                 os.kill(signer.pid, number)
             assert isinstance((await signer.sign([request()]))[0], bytes)
 
-    run(test())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(test())
 
 
 PARENT = """

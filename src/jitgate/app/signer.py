@@ -21,6 +21,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     """Serve the connection `fd` until the other side closes it; the exit status."""
     connection = _inherited(fd)
     try:
+        harden(fd)
         desk, ledger = _open(keys, rules, state)
     except Error as error:
         connection.sendall(protocol.put_failed(error.what, error.hint))
@@ -40,7 +41,6 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
 
 
 def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger]:
-    harden()
     found = read_rules(load_text(rules, FILE_MAX))
     files = [file for ceiling in found.ceilings for file in ceiling.keys] + [found.log_key]
     ledger = Ledger(state)

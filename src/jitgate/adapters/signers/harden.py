@@ -13,12 +13,15 @@ _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
-def harden() -> None:
-    """No core dump, no tracing by others of this user, no new privileges, no children, few files.
+def harden(connection: int) -> None:
+    """No file of the service but `connection`, no core dump, no tracing by others of this user, no new privileges, no
+    children, few files.
 
     Its life is its connection: signals that end a whole process group or unit are left to the service, which stops
     answering people first and then closes the connection.
     """
+    os.closerange(3, connection)  # not every event loop closes what a child need not have
+    os.closerange(connection + 1, os.sysconf("SC_OPEN_MAX"))
     os.umask(0o077)
     libc = ctypes.CDLL(None, use_errno=True)
     for option, value in ((_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1)):

@@ -10,50 +10,36 @@ was never theirs. Callers that still wait are served by the next child, or get `
 import asyncio
 import contextlib
 import logging
-import socket
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from jitgate.adapters.signers import protocol
-from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Result, Sign, SignerFailed
+from jitgate.adapters.signers.child import Child, SignerSettings, end_of, read_frame, start, stop
+from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Result, Sign
 from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignRequest
 from jitgate.ca.signed import parse_line
 from jitgate.core.errors import BadInput, TooMany, Unreachable
-from jitgate.ssh.wire import MAX_STRING, FormatError
+from jitgate.ssh.wire import MAX_STRING
+
+__all__ = ["ProcessSigner", "SignerSettings", "open_signer"]
 
 ANSWER_S: Final = 30.0  # a disk that hangs longer is down; the child is then killed
-START_S: Final = 20.0
-STOP_S: Final = 5.0
 FIRST_WAIT_S: Final = 0.05  # before another child; doubled each time until one answers
 LONGEST_WAIT_S: Final = 5.0
 WAITING_MAX: Final = 4096  # callers; beyond, the service answers at once that it is busy
 UNDER_WAY: Final = 2
 REALM_MAX: Final = 64  # bytes
-_ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8"}  # the service's own may hold secrets
-_COMMAND: Final = (sys.executable, "-I", "-m", "jitgate", "signer")  # -I: no code from the working folder
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SignerSettings:
-    """`keys`: folder of key files, may be read-only; `rules`: its `signer.toml`; `state`: folder of its list."""
-
-    keys: Path
-    rules: Path
-    state: Path
-    command: tuple[str, ...] = _COMMAND
 
 
 @contextlib.asynccontextmanager
 async def open_signer(settings: SignerSettings) -> "AsyncIterator[ProcessSigner]":
     """A signer that runs, until the context ends. Raises `Unreachable` with the child's own words if it does not."""
     signer = ProcessSigner(settings)
-    child = await _start(settings)
+    child = await start(settings)
     signer.pid = child.process.pid
     running = asyncio.create_task(signer._run(child))  # noqa: SLF001  # its own factory
     try:
@@ -62,7 +48,7 @@ async def open_signer(settings: SignerSettings) -> "AsyncIterator[ProcessSigner]
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await _stop(child)  # a task that was cancelled before it began has stopped nothing
+        await stop(child)  # a task that was cancelled before it began has stopped nothing
 
 
 @dataclass(slots=True, eq=False)
@@ -79,13 +65,6 @@ class _SignCall:
 
 
 _Message = _Call | list[_SignCall]
-
-
-@dataclass(slots=True, eq=False)
-class _Child:
-    process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
 
 
 class ProcessSigner:
@@ -141,7 +120,7 @@ class ProcessSigner:
         self._waiting.append(call)
         self._wake.set()
 
-    async def _run(self, child: _Child | None) -> None:
+    async def _run(self, child: Child | None) -> None:
         """Talk to one child after the other until cancelled."""
         try:
             while True:
@@ -154,20 +133,20 @@ class ProcessSigner:
             self._ended = True
             _fail(self._waiting, Unreachable("the signer was stopped", "the service is ending"))
 
-    async def _start_again(self) -> _Child | None:
+    async def _start_again(self) -> Child | None:
         try:
-            return await _start(self._settings)
+            return await start(self._settings)
         except Unreachable as error:
             _logger.error("%s; %s", error.what, error.hint)  # noqa: TRY400  # the child's words, not our stack
             _fail(self._waiting, error)
             return None
 
-    async def _talk(self, child: _Child) -> None:
+    async def _talk(self, child: Child) -> None:
         """Carry messages to this child until it ends or misbehaves."""
         self.pid = child.process.pid
         sent: deque[_Message] = deque()
         slots, due = asyncio.Semaphore(UNDER_WAY), asyncio.Semaphore(0)
-        work = (self._send(child, sent, slots, due), self._receive(child, sent, slots, due), _end_of(child.process))
+        work = (self._send(child, sent, slots, due), self._receive(child, sent, slots, due), end_of(child.process))
         # No TaskGroup: in Python 3.11.2 (Debian 12) a timeout in a task whose group has failed ends the task
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
@@ -181,10 +160,10 @@ class ProcessSigner:
             gone = Unreachable("the signer ended before it answered", "try again; nothing was issued")
             for message in sent:
                 _fail(message if isinstance(message, list) else [message], gone)
-            await _stop(child)
+            await stop(child)
 
     async def _send(
-        self, child: _Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
+        self, child: Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
     ) -> None:
         while True:
             await slots.acquire()
@@ -197,12 +176,12 @@ class ProcessSigner:
             await child.writer.drain()
 
     async def _receive(
-        self, child: _Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
+        self, child: Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
     ) -> None:
         while True:
             await due.acquire()
             async with asyncio.timeout(ANSWER_S):
-                payload = await _read(child.reader)
+                payload = await read_frame(child.reader)
             _settle(sent[0], payload)
             sent.popleft()
             slots.release()
@@ -228,61 +207,6 @@ class ProcessSigner:
                 batch.append(call)
                 count, size = count + len(call.requests), size + call.size
         return batch or None
-
-
-async def _start(settings: SignerSettings) -> _Child:
-    ours, theirs = socket.socketpair()
-    with contextlib.closing(theirs):
-        paths = ("--keys", settings.keys, "--rules", settings.rules, "--state", settings.state)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *settings.command,
-                "--fd",
-                str(theirs.fileno()),
-                *map(str, paths),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=_ENVIRONMENT,
-            )
-        except OSError as error:
-            ours.close()
-            raise Unreachable(f"the signer does not start: {error.strerror}", "is the installation whole?") from None
-    reader, writer = await asyncio.open_unix_connection(sock=ours)
-    child = _Child(process, reader, writer)
-    try:
-        writer.write(protocol.put_request(Hello()))
-        async with asyncio.timeout(START_S):
-            protocol.take_keys(await _read(reader))
-    except BaseException as error:
-        await _stop(child)
-        if isinstance(error, SignerFailed):
-            raise Unreachable(f"the signer does not start: {error.what}", error.hint) from None
-        if isinstance(error, OSError | EOFError | FormatError | TimeoutError):
-            raise Unreachable("the signer does not start", "its own lines in the log say why") from None
-        raise
-    return child
-
-
-async def _stop(child: _Child) -> None:
-    """Closing the connection ends the child; one that hangs is killed."""
-    child.writer.close()
-    try:
-        async with asyncio.timeout(STOP_S):
-            await child.process.wait()
-    except TimeoutError:
-        child.process.kill()
-        await child.process.wait()
-    with contextlib.suppress(OSError):
-        await child.writer.wait_closed()
-
-
-async def _end_of(process: asyncio.subprocess.Process) -> NoReturn:
-    raise EOFError(f"it ended with status {await process.wait()}")
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    return await reader.readexactly(protocol.length_of(await reader.readexactly(4)))
 
 
 def _parts(requests: Sequence[SignRequest]) -> list[tuple[SignRequest, ...]]:
