@@ -1,9 +1,10 @@
 """`jitgate signer`: the process that holds the CA keys."""
 
-import sys
 from pathlib import Path
 
 import click
+
+from jitgate.app.signer import run
 
 
 @click.command()
@@ -11,8 +12,6 @@ import click
 @click.option("--keys", type=click.Path(path_type=Path), required=True, help="Folder of key files; may be read-only.")
 @click.option("--rules", type=click.Path(path_type=Path), required=True, help="The signer's own file, signer.toml.")
 @click.option("--state", type=click.Path(path_type=Path), required=True, help="Folder of the list of what it signed.")
-def signer(fd: int, keys: Path, rules: Path, state: Path) -> None:
+def signer(fd: int, keys: Path, rules: Path, state: Path) -> int:
     """Hold the CA keys and sign within signer.toml. Started by `jitgate serve`; ends with it."""
-    from jitgate.app.signer import run  # noqa: PLC0415  # other commands need not load it
-
-    sys.exit(run(fd, keys, rules, state))
+    return run(fd, keys, rules, state)
