@@ -120,7 +120,9 @@ def open_grant(service: Service, host: Host, login: str | None, wish: Wish, opti
         say(options, f"grant by role {running.role} runs: {running.login} on {running.host} until {ends}")
         return running
     reason = wish.reason
-    if reason is None and (wanted := _wanted(host, login)) and terminal.can_ask(options):
+    if reason is None and wish.role is None and (wanted := _wanted(host, login)):
+        if not terminal.can_ask(options):
+            raise Denied(wanted, f"jitctl vm connect {login}@{host.name} --reason TEXT")
         say(options, wanted)
         reason = check_reason(terminal.ask(options, "reason"))
     asked: Row = {"host": host.name, "login": login, "role": wish.role, "reason": reason, "minutes": wish.minutes}

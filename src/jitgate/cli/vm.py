@@ -30,7 +30,8 @@ def ls(options: Options, everything: bool) -> None:  # noqa: FBT001  # click giv
     lines = []
     for row, host in kept:
         labels = " ".join(f"{key}={text(as_row(row.get('labels')), key)}" for key in sorted(as_row(row.get("labels"))))
-        note = "; ".join(dict.fromkeys(login.why for login in host.logins if login.why))
+        notes = [f"{login.name}: {login.why}" for login in host.logins if login.why]
+        note = "; ".join(notes) if len(host.logins) > 1 else "".join(login.why for login in host.logins)
         lines.append((host.name, " ".join(host.permitted), labels, note))
     data(options, [row for row, _ in kept], table(("NAME", "LOGINS", "LABELS", "NOTE"), lines))
     if not kept:
