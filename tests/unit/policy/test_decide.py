@@ -38,12 +38,32 @@ def test_a_permit_carries_what_the_role_says_and_no_more():
         (Ask("web1", "ubuntu"), OPS, facts(host("web1", "admin")), "login_refused"),
         (Ask("web1", minutes=61), OPS, facts(), "too_long"),
         (Ask("web1", role="other"), OPS, facts(), "no_role"),
-        (Ask("web1"), OPS, facts(host("web2")), "no_role"),  # facts about another host than asked for
         (Ask("web1"), OPS, Facts(HostFacts("web1", "acme", {}, ("ubuntu",)), NOW, "192.0.2.7"), "no_role"),
     ],
 )
 def test_what_no_role_gives_is_refused(ask, who, known, code):
     assert refused(policy(WEB), who, ask, known).code == code
+
+
+def test_facts_about_another_host_than_asked_for_give_nothing():
+    both = policy(WEB.replace("[web1]", "[web1, web2]"))
+    permitted(both, OPS, Ask("web2"), facts(host("web2")))
+    assert refused(both, OPS, Ask("web2"), facts(host("web1"))).code == "no_role"
+
+
+def test_a_deny_rule_cannot_be_asked_for():
+    decision = refused(policy(WEB, FREEZE + "who: {users: [bob]}\n"), OPS, Ask("web1", role="freeze"))
+    assert (decision.code, decision.why) == ("no_role", "there is no allow role freeze")
+
+
+def test_of_several_refused_logins_the_nearest_is_explained():
+    forbidden = FREEZE + "as: [ubuntu]\n"
+    wanting = ROOT + "reason: required\n"
+    for at in (host("web1", "ubuntu", "root"), host("web1", "root", "ubuntu")):
+        decision = refused(policy(WEB, wanting, forbidden), OPS, Ask("web1"), facts(at))
+        assert (decision.code, decision.login) == ("reason_needed", "root")
+        farther = refused(policy(WEB + "reason: required\nfactors: [webauthn]\n", wanting), OPS, Ask("web1"), facts(at))
+        assert farther.login == "root"
 
 
 def test_minutes_are_given_exactly_or_refused():
@@ -262,6 +282,10 @@ def test_a_renewal_is_asked_as_at_the_opening():
     bundle = policy(young)
     renewed = decide(OPS, ask, later, bundle, renewing=Renewal(NOW, 3600))
     assert isinstance(renewed, Permit)
+    assert renewed.grant_s == 3600
+    brief = decide(OPS, ask, facts(), policy(WEB), renewing=Renewal(NOW, 600))
+    assert isinstance(brief, Permit)
+    assert (brief.grant_s, brief.certificate_s) == (600, 600)  # never longer than the grant was
     assert isinstance(decide(OPS, ask, later, bundle), Deny)  # for a new grant the sign-in is too old
     shorter = policy(young + "how_long: {grant: 20m}\n")
     over = decide(OPS, ask, later, shorter, renewing=Renewal(NOW, 3600))
