@@ -65,21 +65,21 @@ class Signer:
         headers: Mapping[str, str] | None = None,
         subject: str | None = None,
         new_key: SoftwareKey | None = None,
-        **wrong: Any,
+        signed: Mapping[str, Any] | None = None,
     ) -> Call:
-        """A signed request. `wrong` replaces what is signed (not what is sent): `origin method path body time key`.
+        """A signed request. `signed`: what is signed instead of what is sent: `origin method path body time key`.
 
         A header given as "" is left out. `new_key` signs too, as the registration of another key asks.
         """
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        now: Micros = self.clock()
+        wrong = dict(signed or {})
         claim = ProofClaim(
             wrong.get("origin", self.origin),
             self.person_id if subject is None else subject,
             wrong.get("method", method),
             wrong.get("path", path),
             wrong.get("body", raw),
-            wrong.get("time", now),
+            wrong.get("time", self.clock()),
         )
         said = {
             "host": urlsplit(self.origin).netloc,
@@ -91,11 +91,13 @@ class Signer:
         } | dict(headers or {})
         return Call(method, path, {name: value for name, value in said.items() if value}, raw)
 
-    def sign_in(self, name: str, password: str, code: str, **wrong: Any) -> Call:
-        """The request that signs somebody in with this key."""
-        key = wrong.pop("sent_key", self.key)
-        body = {"name": name, "password": password, "code": code, "key": key.public.line("test@laptop")}
-        return self.call("POST", "/v1/sign-in", body, subject=wrong.pop("subject", name), **wrong)
+    def sign_in(
+        self, name: str, password: str, code: str, *, subject: str = "", sent: SoftwareKey | None = None, **wrong: Any
+    ) -> Call:
+        """The request that signs somebody in with this key. `sent`: another key that is sent in its place."""
+        line = (sent or self.key).public.line("test@laptop")
+        body = {"name": name, "password": password, "code": code, "key": line}
+        return self.call("POST", "/v1/sign-in", body, subject=subject or name, **wrong)
 
     def signed_in(self, answer: Answer) -> None:
         """Keep what a sign-in gave."""

@@ -10,13 +10,14 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 from urllib.parse import unquote
 
 import argon2
+import pytest
 from tests.client import PASSWORD, Answer, Call, Signer
 from tests.unit.ca.samples import NOW, ORIGIN, MemorySigner
 
@@ -35,7 +36,7 @@ from jitgate.flow.hosts import add_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import apply_policy
 from jitgate.flow.ports import Tx
-from jitgate.identity import sealing, totp
+from jitgate.identity import passwords, sealing, totp
 from jitgate.identity.model import Credential, Factor, Person, RegisteredKey, SignIn
 from jitgate.identity.tokens import new_token, token_hash
 from jitgate.policy.bundle import load_files
@@ -57,8 +58,8 @@ as: [ubuntu]
 how_long: {grant: 1h, certificate: 15m}
 extensions: [permit-pty]
 """
-# Real Argon2id, with parameters that cost nothing: who signs in gets the usual ones by that.
 _CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_HASHED = _CHEAP.hash(PASSWORD)
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -97,6 +98,11 @@ class World:
     signer: HeldSigner
     outside: Outside
     application: Any
+
+    def change(self, **changes: Any) -> None:
+        """Give the service another part of its outside world."""
+        self.outside = replace(self.outside, **changes)
+        self.application = make_application(self.outside, About(URL, None))
 
     async def send(self, call: Call, source: str = HOME, *, chunks: Sequence[bytes] | None = None) -> Answer:
         """One request through the whole application. `chunks`: its body as it comes in."""
@@ -249,23 +255,25 @@ def _opened(folder: Path, lines: Sequence[str]) -> Iterator[World]:
     store = open_store(f"sqlite:///{folder / 'jitgate.db'}")
     hashing = ThreadPoolExecutor(2)
     outside = Outside(store, signer, clock, os.urandom, SEALING, hashing, frozenset({URL}))
-    try:
-        yield World(folder, clock, store, signer, outside, make_application(outside, About(URL, None)))
-    finally:
-        hashing.shutdown()
-        store.close()
+    with pytest.MonkeyPatch.context() as patch:  # real Argon2id that costs nothing
+        patch.setattr(passwords, "_HASHER", _CHEAP)
+        patch.setattr(passwords, "_NOBODY", _HASHED)
+        try:
+            yield World(folder, clock, store, signer, outside, make_application(outside, About(URL, None)))
+        finally:
+            hashing.shutdown()
+            store.close()
 
 
 async def _populate(world: World) -> None:
     outside, now = world.outside, world.clock()
     await list_held_keys(outside, Actor("service"))
-    hashed = _CHEAP.hash(PASSWORD)
 
     def job(tx: Tx) -> None:
         for name, groups in PEOPLE.items():
             person = Person(new_id(now, outside.random), name, groups, name == "olga", None, now)
             sealed = sealing.seal(SEALING, sealing.TOTP_SEED, person.id, SEED, outside.random)
-            tx.people.add(person, Credential(person.id, hashed, sealed, 0), outside.new_id(now))
+            tx.people.add(person, Credential(person.id, _HASHED, sealed, 0), outside.new_id(now))
 
     await outside.store.write(job)
     for name in ("web1", "web2", "db1"):

@@ -6,14 +6,13 @@ proved      the token, and a signature by a registered key over this very reques
 """
 
 import base64
-import binascii
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from jitgate.core.errors import BadInput, NotSignedIn
+from jitgate.core.errors import BadInput, Error, NotSignedIn
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller, authenticate, prove
+from jitgate.flow.caller import Caller, authenticate, prove, record_refused_request
 from jitgate.flow.outside import Outside
 from jitgate.identity.proof import ProofClaim
 from jitgate.identity.tokens import parse_token
@@ -48,8 +47,13 @@ async def signed_in(request: Request) -> Caller:
 
 async def proved(request: Request, caller: Annotated[Caller, Depends(signed_in)]) -> Caller:
     """The person behind the session token, with the registered key that signed this request."""
-    claim = await claim_of(request, caller.identity.person_id)
-    return await prove(outside_of(request), caller, claim, decode_proof(request.headers.get("jitgate-proof", "")))
+    outside = outside_of(request)
+    try:
+        claim = await claim_of(request, caller.identity.person_id)
+        return await prove(outside, caller, claim, decode_proof(request.headers.get("jitgate-proof", "")))
+    except Error as error:
+        await record_refused_request(outside, caller, error, request.method, request.scope["route"].path)
+        raise
 
 
 async def claim_of(request: Request, subject: str) -> ProofClaim:
@@ -67,7 +71,7 @@ def decode_proof(text: str) -> bytes:
         raise BadInput("the proof is too large", PROOF_HINT, code="bad_proof")
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and a character beyond ASCII
         raise BadInput("the proof is not base 64", PROOF_HINT, code="bad_proof") from None
 
 

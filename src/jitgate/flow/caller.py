@@ -51,26 +51,19 @@ def resume_caller(tx: Tx, outside: Outside, hashed_token: bytes, source: str) ->
 
 async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_proof: bytes) -> Caller:
     """The same caller with the key that signed `claim`; `BadInput` or `Denied` if it is not one of theirs."""
-    try:
-        if claim.subject != caller.identity.person_id:
-            raise BadInput("the proof is for another person", "sign for your own person id", code="bad_proof")
-        key = verify_proof(unverified_proof, claim, origins=outside.origins, now=outside.clock())
-        registered = await outside.store.read(lambda tx: tx.keys.current(key))
-        if registered is None or registered.person_id != caller.identity.person_id:
-            what = "the key that signed this request is not registered to you"
-            raise Denied(what, "jitctl keys ls", code="key_not_registered")
-    except Error as error:
-        await _record_refusal(outside, caller, claim, error)
-        raise
+    if claim.subject != caller.identity.person_id:
+        raise BadInput("the proof is for another person", "sign for your own person id", code="bad_proof")
+    key = verify_proof(unverified_proof, claim, origins=outside.origins, now=outside.clock())
+    registered = await outside.store.read(lambda tx: tx.keys.current(key))
+    if registered is None or registered.person_id != caller.identity.person_id:
+        what = "the key that signed this request is not registered to you"
+        raise Denied(what, "jitctl keys ls", code="key_not_registered")
     return replace(caller, key=registered)
 
 
-async def _record_refusal(outside: Outside, caller: Caller, claim: ProofClaim, error: Error) -> None:
+async def record_refused_request(outside: Outside, caller: Caller, error: Error, method: str, route: str) -> None:
     """A token without its person's key is how a stolen token looks: recorded, a flood of it counted."""
     now = outside.clock()
-    if not outside.floods.is_first(caller.source, now):
-        return
-    detail = (("code", error.code), ("method", claim.method), ("route", claim.path.partition("?")[0]))
     event = Event(
         EventType.REQUEST_REFUSED,
         "refused",
@@ -78,6 +71,7 @@ async def _record_refusal(outside: Outside, caller: Caller, claim: ProofClaim, e
         DEFAULT_REALM,
         caller.actor,
         source=caller.source,
-        detail=detail,
+        detail=(("code", error.code), ("method", method), ("route", route)),
     )
-    await outside.store.write(lambda tx: tx.log.append(event))
+    if outside.floods.is_first(caller.source, event.type, now):
+        await outside.store.write(lambda tx: tx.log.append(event))

@@ -22,24 +22,27 @@ class _Count:
 
 @dataclass(slots=True)
 class Floods:
-    _counts: dict[str, _Count] = field(default_factory=dict)
+    _counts: dict[tuple[str, EventType], _Count] = field(default_factory=dict)
 
-    def is_first(self, source: str, now: Micros) -> bool:
-        """Whether this refusal is to be recorded by itself; if not, it has been counted."""
-        if len(self._counts) >= ADDRESSES_MAX and source not in self._counts:
+    def is_first(self, source: str, kind: EventType, now: Micros) -> bool:
+        """Whether this refusal is to be recorded by itself; if not, it has been counted.
+
+        Each kind has a count of its own, so that failed sign-ins do not hide the use of a stolen token.
+        """
+        if len(self._counts) >= ADDRESSES_MAX and (source, kind) not in self._counts:
             source = _network(source)
-        known = self._counts.get(source)
+        known = self._counts.get((source, kind))
         if known is None:
-            self._counts[source] = _Count(now)
+            self._counts[source, kind] = _Count(now)
             return True
         known.count += 1
         return False
 
     def take_due(self, now: Micros, *, everything: bool = False) -> list[Event]:
         """The events of the minutes that are over (`everything`: of all); a quiet address is forgotten."""
-        due = {s: each for s, each in self._counts.items() if everything or now - each.since >= MINUTE}
-        for source in due:
-            del self._counts[source]
+        due = {key: each for key, each in self._counts.items() if everything or now - each.since >= MINUTE}
+        for key in due:
+            del self._counts[key]
         return [
             Event(
                 EventType.SIGN_IN_FLOOD,
@@ -48,9 +51,9 @@ class Floods:
                 DEFAULT_REALM,
                 Actor("unknown"),
                 source=source,
-                detail=(("count", each.count), ("since", each.since)),
+                detail=(("count", each.count), ("since", each.since), ("code", kind.value)),
             )
-            for source, each in due.items()
+            for (source, kind), each in due.items()
             if each.count
         ]
 

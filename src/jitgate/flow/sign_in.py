@@ -176,5 +176,5 @@ def _refusal(outside: Outside, code: str, person_id: str, source: str) -> Event:
 
 
 async def _record_refusal(outside: Outside, event: Event) -> None:
-    if outside.floods.is_first(event.source, event.time):
+    if outside.floods.is_first(event.source, event.type, event.time):
         await outside.store.write(lambda tx: tx.log.append(event))
