@@ -169,7 +169,7 @@ scan_words() {
 
 scan_include() {
   case $scan_raw in
-    *[\"\'\\~]*) stop "cannot follow the Include in $scan_file line $scan_line" 'write it without quotes, \ and ~' ;;
+    *[\"\'\\~$%]*) stop "cannot follow the Include in $(plain "$scan_file") line $scan_line" 'write it as a plain path' ;;
   esac
   for scan_pattern in "$@"; do
     case $scan_pattern in '#'*) return 0 ;; '') continue ;; /*) ;; *) scan_pattern=/etc/ssh/$scan_pattern ;; esac

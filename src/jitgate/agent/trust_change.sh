@@ -11,7 +11,7 @@ begin() {
       stop "another run is at work, process $(plain "$other")" "if that is something else, remove $work"
     fi
     rm -rf "$work" # of a run that was killed
-    mkdir "$work"
+    mkdir "$work" || stop "cannot write in $etc"
   fi
   began=yes
   printf '%s\n' "$$" >"$work/pid"
@@ -115,7 +115,7 @@ reload_sshd() {
 put_back() {
   for name in $journal; do
     case $name in
-      */) rmdir "$etc/$name" || return 1 ;;
+      */) [ ! -d "$etc/$name" ] || rmdir "$etc/$name" || return 1 ;;
       *)
         if [ -f "$work/old/$name" ]; then mv -f "$work/old/$name" "$etc/$name"; else rm -f "$etc/$name"; fi || return 1
         ;;
@@ -139,7 +139,10 @@ finish() {
       exit 1
     fi
   fi
-  [ "$began" = no ] || rm -rf "$work"
+  if [ "$began" = yes ] && ! rm -rf "$work"; then
+    refuse "$work could not be removed" 'the next run tries again'
+    status=1
+  fi
   exit "$status"
 }
 
