@@ -235,7 +235,7 @@ def _read_principals(data: bytes) -> tuple[str, ...]:
     found: list[str] = []
     while reader.more:
         if len(found) == MAX_PRINCIPALS:
-            raise FormatError(f"more than {MAX_PRINCIPALS} principals")
+            raise FormatError(f"more principals to read than {MAX_PRINCIPALS}")
         found.append(reader.text())
     return tuple(found)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import struct
 
 import pytest
@@ -87,9 +88,9 @@ def test_a_certificate_cut_anywhere_or_with_bytes_added_is_refused():
         with pytest.raises(FormatError):
             parse_certificate(blob[:i])
     for tail in (b"\x00", bytes(4)):
-        with pytest.raises(FormatError):
+        with pytest.raises(FormatError, match="left over"):
             parse_certificate(blob + tail)
-        with pytest.raises(FormatError):
+        with pytest.raises(FormatError, match="left over"):
             parse_to_be_signed(to_be_signed(body(), NONCE) + tail)
 
 
@@ -380,10 +381,25 @@ def test_bytes_in_another_form_are_refused(changes, words):
 
 def test_what_is_too_long_is_not_looked_at():
     for parse in (parse_certificate, parse_to_be_signed):
+        with pytest.raises(FormatError, match="not a certificate type"):
+            parse(bytes(131072))
         with pytest.raises(FormatError, match="more than 131072"):
             parse(bytes(131073))
     with pytest.raises(FormatError, match="too many"):
         parse_certificate_line("ssh-ed25519-cert-v01@openssh.com " + "A" * 200_000)
+
+
+def test_no_more_principals_are_read_than_are_taken():
+    for count in (257, 20_000):
+        with pytest.raises(FormatError, match="to read than 256"):
+            parse_certificate(sound().but(principals=strings(*(b"%d" % i for i in range(count)))).blob())
+
+
+@pytest.mark.parametrize("value", [body(), signed(body()), CA.public], ids=lambda value: type(value).__name__)
+def test_what_was_checked_cannot_be_changed(value):
+    for field in dataclasses.fields(value):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, field.name, getattr(value, field.name))
 
 
 def test_the_largest_certificate_that_we_make_is_one_that_we_take():

@@ -8,8 +8,13 @@ from jitgate.ssh.options import USER_EXTENSIONS
 from jitgate.ssh.pubkey import Algorithm
 from jitgate.ssh.wire import FormatError
 
+# 4096 characters, as long as a value may be
+_NETWORKS = [f"10.{100 + i % 155}.{i // 155}.0/24" for i in range(291)]
+LONGEST = ",".join([*_NETWORKS, "10.0.0.0/24", "9.0.0.0/24"])
+
 
 def test_every_option_is_kept():
+    assert len(LONGEST) == 4096
     full = body(
         key=made(Algorithm.SK_ED25519).public,
         critical_options=(("force-command", "a"), ("source-address", "192.0.2.1/32"), ("verify-required", "")),
@@ -65,7 +70,9 @@ def test_commands_that_are_taken(value):
         "2001:db8::/32",
         "2001:db8::1/128",
         "10.0.0.0/8,192.0.2.0/24,2001:db8::/32",
+        LONGEST,
     ],
+    ids=lambda text: text[:40],
 )
 def test_networks_that_are_taken(networks):
     full = body(critical_options=(("source-address", networks),))
@@ -101,7 +108,7 @@ def test_networks_that_are_taken(networks):
         "3221225984/32",
         "0/0",
         "192.0.2.0/24\n",
-        ",".join(f"10.{i // 256}.{i % 256}.0/24" for i in range(400)),
+        LONGEST.replace(",9.", ",19."),
     ],
     ids=lambda text: ascii(text)[:40],
 )
@@ -202,10 +209,19 @@ def test_option_bytes_in_another_form_are_refused(critical):
         string(b"a@example.org") + string(string(b"")),
         string(b"aaa@x") + string(b"permit-pty") + string(b"") + string(b""),  # what one library reads as permit-pty
         option(b"permit-pty") * 2,
-        b"".join(option(b"%05d@x" % i) for i in range(2000)),
     ],
     ids=lambda data: data.hex()[:60],
 )
 def test_extension_bytes_in_another_form_are_refused(extensions):
     with pytest.raises(FormatError):
         parse_certificate(sound().but(extensions=extensions).blob())
+
+
+def test_no_more_options_are_read_than_are_taken():
+    many = [option(b"%05d@x" % i) for i in range(2000)]
+    assert len(parse_certificate(sound().but(extensions=b"".join(many[:32])).blob()).body.extensions) == 32
+    for extensions in (many, many[:33]):
+        with pytest.raises(FormatError, match="to read than 32"):
+            parse_certificate(sound().but(extensions=b"".join(extensions)).blob())
+    with pytest.raises(FormatError, match="has 33 options"):
+        body(extensions=tuple((f"{i:05}@x", "") for i in range(33)))
