@@ -56,6 +56,17 @@ def test_other_signatures_and_extension_lines_are_left_alone():
     assert open_checkpoint(seal(body, ORIGIN, KEY.sign, PUBLIC) + witness, ORIGIN, PUBLIC).size == 3
 
 
+def test_limits_hold_even_for_what_our_key_signed():
+    witness = "— witness.example.com/w1 " + base64.b64encode(bytes(76)).decode() + "\n"
+    assert open_checkpoint(SEALED + witness * 16, ORIGIN, PUBLIC).size == 3  # as many as the specification asks for
+    with pytest.raises(BadInput):
+        open_checkpoint(SEALED + witness * 64, ORIGIN, PUBLIC)
+    for extension in (b"a \x1b[2J", b"a\rb", b"x" * 100_000):
+        body = checkpoint_body(ORIGIN, THREE) + extension + b"\n"
+        with pytest.raises(BadInput, match="not a checkpoint"):
+            open_checkpoint(seal(body, ORIGIN, KEY.sign, PUBLIC), ORIGIN, PUBLIC)
+
+
 @given(st.integers(0, len(SEALED) - 1), st.characters(codec="utf-8"))
 def test_any_other_character_anywhere_is_refused(at, character):
     altered = SEALED[:at] + character + SEALED[at + 1 :]
