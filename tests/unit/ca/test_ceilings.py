@@ -33,6 +33,18 @@ def test_what_the_service_shapes_is_allowed():
     assert broken(SSHD, HOST, NOW) == []
 
 
+def test_a_ceiling_itself_is_allowed():
+    for body in (
+        replace(PERSON, valid_after=NOW_S - BEGIN_EARLIEST_S),
+        replace(PERSON, valid_after=NOW_S + BEGIN_LATEST_S),
+        replace(PERSON, valid_before=NOW_S + NARROW.max_lifetime_s),
+        replace(PERSON, valid_before=NOW_S + BEGIN_LATEST_S + 1),
+        replace(PERSON, principals=("ubuntu@host:web1", "ubuntu@host:web2")),
+    ):
+        assert broken(body, NARROW, NOW) == []
+    assert (BEGIN_EARLIEST_S, BEGIN_LATEST_S) == (120, 5)
+
+
 @pytest.mark.parametrize(
     ("rule", "body"),
     [
@@ -53,6 +65,8 @@ def test_what_the_service_shapes_is_allowed():
         ("scope", replace(PERSON, principals=("ubuntu@host:web1@host:web2",))),
         ("scope", replace(PERSON, principals=("ubuntu@host:web1:x",))),
         ("login", replace(PERSON, principals=("ubuntu@host:web1", "deploy@host:web1"))),
+        ("scope", replace(PERSON, principals=("Ubuntu@host:web1",))),
+        ("scope", replace(PERSON, principals=("7up@host:web1",))),
         ("login", replace(PERSON, principals=("root@host:web1",))),
         ("extension", replace(PERSON, extensions=(("evil@example.com", "x"),))),
         ("critical_option", replace(PERSON, critical_options=(("force-command", "id"),))),
