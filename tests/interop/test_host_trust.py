@@ -296,7 +296,9 @@ def test_what_the_owner_should_know_is_noted(host: LocalHost):
     main_file(host, last="Match User deploy\nForceCommand /bin/true\nAuthenticationMethods publickey,password\n")
     done = apply(host, trust_of(host, "deploy", "nobody-there"), "--check", environment=host.environment)
     assert done.returncode == 0
-    assert [line for line in done.stdout.splitlines() if line.startswith("note")] == [
+    assert [
+        line for line in done.stdout.splitlines() if line.startswith("note     deploy") or "nobody-there:" in line
+    ] == [
         "note     deploy: outranks a certificate's own: ForceCommand /bin/true",
         "note     deploy: AuthenticationMethods publickey,password",
         "note     nobody-there: no such login on this host yet",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from jitgate.agent.trust import HostTrust
+from jitgate.core.clock import SECOND, rfc3339
 from jitgate.core.errors import BadInput
 from jitgate.ssh.pubkey import Algorithm
 
@@ -33,6 +34,7 @@ def render(trust: HostTrust) -> str:
         "host_key_print": trust.host_key.fingerprint,
         "host_cert": trust.host_certificate.line(),
         "host_cert_ends": str(trust.host_certificate.body.valid_before),
+        "host_cert_until": rfc3339(trust.host_certificate.body.valid_before * SECOND),
     }
     block = "".join(f"{name}={quoted(value)}\n" for name, value in data.items())
     template = "".join((files("jitgate.agent") / part).read_text("ascii") for part in _PARTS)

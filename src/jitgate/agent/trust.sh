@@ -284,8 +284,10 @@ decide() {
   decide_host_key
   for login in $logins; do decide_login "$login"; done
   [ "$host_cert_ends" -gt "$(date +%s)" ] ||
-    refuse 'the host certificate in this trust file has ended' 'make a new one on the server: jitgate host add'
-  [ "$refused" = yes ] || say decided 'nothing is in the way: no other CA, principals, revoked keys or host certificate'
+    refuse "the host certificate in this trust file has ended: $host_cert_until" 'have a new one made on the server'
+  [ "$refused" = no ] || return 0
+  say decided 'nothing is in the way: no other CA, principals, revoked keys or host certificate'
+  say note "the host certificate is good until $host_cert_until: have a newer trust file by then"
 }
 
 decide_host_key() {

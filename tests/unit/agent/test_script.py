@@ -13,6 +13,7 @@ from tests.unit.agent.trusts import USER_CA, trust
 from jitgate.agent.script import quoted, render
 from jitgate.agent.trust import dump
 from jitgate.app.commands.host_trust import host_trust
+from jitgate.core.clock import SECOND, rfc3339
 from jitgate.core.errors import BadInput, Error, NotFound, UsageError
 from jitgate.ssh.private import generate_ed25519
 
@@ -48,6 +49,7 @@ def test_a_real_shell_reads_every_value_back():
         "host_key_print": HOST_KEY.fingerprint,
         "host_cert": TRUST.host_certificate.line(),
         "host_cert_ends": str(TRUST.host_certificate.body.valid_before),
+        "host_cert_until": rfc3339(TRUST.host_certificate.body.valid_before * SECOND),
     }
 
 
