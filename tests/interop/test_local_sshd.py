@@ -116,6 +116,16 @@ def test_what_sshd_does_can_be_asked(person: Person):
     assert f"revokedkeys {person.host.etc}/jitgate/krl\n" in person.host.run_sshd("-T").stdout
 
 
+@pytest.mark.parametrize(("handler", "ready"), [("SIG_DFL", False), ("SIG_IGN", False), ("print", True)])
+def test_an_sshd_is_ready_only_when_a_reload_would_not_be_lost(handler: str, *, ready: bool):
+    program = f"from signal import *; signal(SIGHUP, {handler}); print(flush=True); pause()"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert local_sshd._catches_hangup(process.pid) is ready
+        process.kill()
+
+
 def test_a_broken_configuration_is_told_in_sshds_words(person: Person):
     (person.host.etc / "sshd_config.d" / "20-wrong.conf").write_text("NoSuchOption yes\n")
     with pytest.raises(Unreachable, match="did not reload: "):

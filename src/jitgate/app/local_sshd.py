@@ -229,9 +229,19 @@ def _free_port(address: str) -> int:
         return int(probe.getsockname()[1])
 
 
+def _catches_hangup(pid: int) -> bool:
+    """sshd says that it listens before it catches SIGHUP: one sent in between would end it, or be lost in a reload."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGHUP - 1) & 1)
+
+
 def _wait_until_it_listens(host: LocalHost, times: int, what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while host.log_text().count(LISTENING) < times:
+    while host.log_text().count(LISTENING) < times or not _catches_hangup(host.process.pid):
         if host.process.poll() is not None or time.monotonic() > deadline:
             last = host.log_text().strip().splitlines()[-1:] or ["it said nothing"]
             raise Unreachable(f"the local sshd of {host.name} {what}: {last[0]}", f"its log is {host.log}")
