@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from tests.interop.trusting import apply, let_in_by_key, opens, reload_command, sshd_of, tree, trust_of, write
+from tests.interop.trusting import apply, let_in_by_key, opens, reload_command, ssh, sshd_of, tree, trust_of, write
 from tests.unit.agent.trusts import USER_CA, certify
 
 from jitgate.agent.script import render
@@ -329,3 +329,12 @@ def test_coreutils_sshd_and_ssh_keygen_are_all_it_needs(host: LocalHost, program
     for arguments in ((), (), ("--remove",)):
         done = apply(host, script, *arguments, shell=f"/bin/{shell}", reload=path)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_ended_host_certificate_keeps_nobody_out_who_knows_the_key(host: LocalHost):
+    assert apply(host, trust_of(host)).returncode == 0
+    ended = trust_of(host, lasts=-1).host_certificate
+    (host.etc / "jitgate/host-cert.pub").write_text(ended.line() + "\n")
+    host.reload()
+    assert opens(host, "ubuntu", "ubuntu@host:web1", by_key=True)
+    assert "Certificate invalid: expired" in ssh(host, "ubuntu", "ubuntu@host:web1").stderr
