@@ -390,7 +390,7 @@ def test_what_is_too_long_is_not_looked_at():
 
 
 def test_no_more_principals_are_read_than_are_taken():
-    for count in (257, 20_000):
+    for count in (257, 10_000):
         with pytest.raises(FormatError, match="to read than 256"):
             parse_certificate(sound().but(principals=strings(*(b"%d" % i for i in range(count)))).blob())
 

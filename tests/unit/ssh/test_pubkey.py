@@ -3,7 +3,7 @@ import hashlib
 import struct
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.unit.ssh.made import SOFTWARE, SecurityKey, made, number, rsa_key, string
 
 from jitgate.ssh.material import material
+from jitgate.ssh.private import SoftwareKey
 from jitgate.ssh.pubkey import Algorithm, BadSignature, PublicKey, parse_public_key, parse_public_key_line
 from jitgate.ssh.wire import FormatError
 
@@ -63,6 +64,8 @@ def test_a_signature_of_one_type_never_holds_for_a_key_of_another(algorithm, oth
 def test_a_signature_that_is_too_long_is_not_looked_at():
     with pytest.raises(FormatError, match="more than 4096"):
         made(Algorithm.ED25519).public.verify(bytes(4097), DATA)
+    with pytest.raises(BadSignature, match="another type"):
+        made(Algorithm.ED25519).public.verify(bytes(4096), DATA)
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
@@ -187,6 +190,11 @@ def test_rsa_signs_with_sha2_only():
     for name in (b"ssh-rsa", b"rsa-sha2-256", b"rsa-sha1", b""):
         with pytest.raises(BadSignature):
             key.verify(string(name) + string(old), DATA)
+
+
+def test_an_rsa_key_whose_size_is_no_whole_number_of_bytes():
+    key = SoftwareKey(rsa.generate_private_key(65537, 3073))
+    key.public.verify(key.sign(DATA), DATA)
 
 
 # ECDSA
