@@ -14,6 +14,7 @@ from jitgate.cli.out import data, say
 from jitgate.cli.profile import current
 from jitgate.cli.service import signed_in
 from jitgate.cli.signing import load_signer
+from jitgate.cli.sshconfig import complete
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
@@ -31,7 +32,7 @@ _GET_EXAMPLES = """
 
 
 @click.command("get", cls=OwnOutput, examples=_GET_EXAMPLES)
-@click.argument("host")
+@click.argument("host", shell_complete=complete)
 @click.option("--key", metavar="FILE", help="For this registered key (see `jitctl keys`) instead of the profile's.")
 @click.option("-o", "--out", metavar="FILE", help="Write the certificate there. Default: print it.")
 @click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
@@ -111,7 +112,7 @@ def _read(file: str) -> "Certificate":
 
 
 @click.command("renew", cls=Command, examples="jitctl cert renew web1\njitctl cert renew web1 --login ubuntu")
-@click.argument("host")
+@click.argument("host", shell_complete=complete)
 @click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
 @click.pass_obj
 def renew(options: Options, host: str, login: str | None) -> None:

@@ -14,8 +14,9 @@ from jitgate.cli.command import Command, Options
 from jitgate.cli.files import read_private
 from jitgate.cli.out import coloured, data, plain
 from jitgate.cli.profile import current, load_session
-from jitgate.cli.service import Service, trusted
+from jitgate.cli.service import Service
 from jitgate.cli.times import until
+from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import Error
 from jitgate.core.outcome import Check, failed, passed

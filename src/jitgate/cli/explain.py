@@ -9,12 +9,13 @@ from jitgate.cli.out import coloured, data, plain
 from jitgate.cli.problems import as_checks
 from jitgate.cli.profile import current
 from jitgate.cli.service import signed_in
+from jitgate.cli.sshconfig import complete
 
 _EXAMPLES = "jitctl explain web1\njitctl explain db1 --login root\njitctl explain db1 -o json"
 
 
 @click.command(cls=Command, examples=_EXAMPLES)
-@click.argument("host")
+@click.argument("host", shell_complete=complete)
 @click.option("--login", metavar="LOGIN", help="As whom. Default: as the first login that a role gives.")
 @click.pass_obj
 def explain(options: Options, host: str, login: str | None) -> None:

@@ -1,5 +1,6 @@
 """The way in: the list of commands, and the one place where an error becomes words and an exit status."""
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -28,6 +29,10 @@ _KEYS = {
     "add": Entry("Register another.", "keys:add"),
     "rm": Entry("Remove one.", "keys:rm"),
 }
+_POLICY = {
+    "check": Entry("Check the role files of a folder.", "policy:check"),
+    "manifest": Entry("Write down what they are, for `jitgate policy apply`.", "policy:manifest"),
+}
 _COMMANDS = {
     "login": Entry("Sign in to a service and bind this machine's key.", "login:login"),
     "logout": Entry("End the sign-in and remove its certificates here.", "login:logout"),
@@ -40,8 +45,8 @@ _COMMANDS = {
     "audit": Entry("What was decided, for whom and why.", "audit:audit"),
     "policy": Entry(
         "Look at role files; changes nothing.",
-        below={"check": Entry("Check the role files of a folder.", "policy:check")},
-        examples="jitctl policy check roles/",
+        below=_POLICY,
+        examples="jitctl policy check roles/\njitctl policy manifest roles/",
     ),
     "doctor": Entry("Find out what is wrong on this machine.", "doctor:doctor"),
     "completion": Entry("Completion for bash, zsh or fish.", "completion:completion"),
@@ -70,6 +75,8 @@ root = click.version_option(__version__, prog_name="jitctl", message="%(prog)s %
 
 
 def main() -> NoReturn:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: a name from elsewhere is no reason to fail
     sys.exit(run(sys.argv[1:]))
 
 

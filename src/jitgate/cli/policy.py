@@ -1,6 +1,10 @@
 """jitctl policy: looks at role files; what is in force changes only by `jitgate policy apply`."""
 
+import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 import click
 
@@ -8,20 +12,34 @@ from jitgate.cli.command import Command, Options
 from jitgate.cli.out import data, say, table
 from jitgate.core.errors import Error
 
+P = ParamSpec("P")
+
+
+def needs_extra(command: Callable[P, None]) -> Callable[P, None]:
+    """Says what to install where the extra `policy` is missing; its modules are imported inside the command."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            what = f"role files need more than the base install: {error.name} is missing"
+            raise Error(what, "pip install 'jitgate[policy]'") from None
+
+    return run
+
 
 @click.command("check", cls=Command, examples="jitctl policy check roles/\njitctl policy check roles/ -o json")
 @click.argument("folder")
 @click.pass_obj
+@needs_extra
 def check(options: Options, folder: str) -> None:
     """Check the role files in FOLDER as the service does when they are applied. Needs no sign-in.
 
     Needs the extra `policy`: pip install 'jitgate[policy]'.
     """
-    try:
-        from jitgate.policy.folder import load_folder  # noqa: PLC0415  # an extra, which may be missing
-    except ModuleNotFoundError as error:
-        what = f"role files need more than the base install: {error.name} is missing"
-        raise Error(what, "pip install 'jitgate[policy]'") from None
+    from jitgate.policy.folder import load_folder  # noqa: PLC0415  # see `needs_extra`
+
     bundle = load_folder(Path(folder).expanduser())
     roles = [rule.role for rule in bundle.rules.values()]
     document = {"digest": bundle.digest, "files": dict(bundle.files), "roles": [role.name for role in roles]}
@@ -36,4 +54,27 @@ def check(options: Options, folder: str) -> None:
         for role in roles
     ]
     data(options, document, table(("ROLE", "EFFECT", "WHO", "HOSTS", "AS"), rows))
-    say(options, f"{len(roles)} roles in {len(bundle.files)} files are sound; digest {bundle.digest}")
+    say(options, f"sound: roles {len(roles)}, files {len(bundle.files)}; digest {bundle.digest}")
+
+
+_MANIFEST_EXAMPLES = "jitctl policy manifest roles/ > roles/manifest.json"
+
+
+@click.command("manifest", cls=Command, examples=_MANIFEST_EXAMPLES)
+@click.argument("folder")
+@click.pass_obj
+@needs_extra
+def manifest(options: Options, folder: str) -> None:
+    """Print the manifest of the role files in FOLDER: each file's digest, as they are now, after they were checked.
+
+    Put it into the folder as manifest.json when the files were reviewed: `jitgate policy apply` then takes exactly
+    these files. A manifest that is there already is not looked at. Needs the extra `policy`.
+    """
+    from jitgate.policy import folder as folders  # noqa: PLC0415  # see `needs_extra`
+    from jitgate.policy.bundle import load_files  # noqa: PLC0415  # see `needs_extra`
+
+    contents = folders.read_folder(Path(folder).expanduser())
+    contents.pop(folders.MANIFEST, None)
+    bundle = load_files(contents)
+    sys.stdout.write(folders.manifest(bundle))
+    say(options, f"sound: roles {len(bundle.rules)}, files {len(bundle.files)}; digest {bundle.digest}")

@@ -1,10 +1,11 @@
 """Talking to the service: one origin, bounded answers, no redirects, every change signed by the person's key."""
 
 import json
+import signal
 import ssl
-import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlencode
@@ -12,10 +13,10 @@ from urllib.parse import urlencode
 from jitgate import __version__
 from jitgate.cli.answers import Row, as_row
 from jitgate.cli.command import Options
-from jitgate.cli.files import read_private
 from jitgate.cli.problems import raise_problem
 from jitgate.cli.profile import Profile, Session, load_session
 from jitgate.cli.signing import Signer, load_signer, make_blob
+from jitgate.cli.trust import trusted
 from jitgate.core.clock import SECOND, Micros, system_clock
 from jitgate.core.errors import BadInput, Error, Unreachable
 from jitgate.core.text import shown
@@ -134,13 +135,15 @@ class Service:
         """The raw answer, at most `limit` bytes; `Unreachable`, or `BadInput` for what is no answer of ours."""
         import httpx2  # noqa: PLC0415  # as above
 
-        deadline = time.monotonic() + _SECONDS + wait
         url = self.profile.url
         try:
-            with self._client.stream(
-                method, url + target, content=body or None, headers=dict(headers or {}), timeout=_SECONDS + wait
-            ) as response:
-                content = _read(response, deadline, limit, url)
+            with (
+                _at_most(_SECONDS + wait, url),
+                self._client.stream(
+                    method, url + target, content=body or None, headers=dict(headers or {}), timeout=_SECONDS + wait
+                ) as response,
+            ):
+                content = _read(response, limit, url)
         except httpx2.HTTPError as error:
             raise _unreachable(url, error) from None
         check_clock(response.headers.get("date", ""), system_clock())
@@ -155,34 +158,6 @@ class Service:
 def signed_in(profile: Profile, options: Options) -> Service:
     """The service with this profile's sign-in; `NotSignedIn` if there is none."""
     return Service(profile, options, trusted(profile), load_session(profile, system_clock()))
-
-
-def trusted(profile: Profile) -> ssl.SSLContext:
-    """The profile's own trust anchor, if it is pinned; else what the system trusts; on plain HTTP, nothing."""
-    if profile.url.startswith("http://"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return trust(read_private(profile.folder / "tls-ca.pem") if profile.pinned else b"")
-
-
-def trust(ca: bytes) -> ssl.SSLContext:
-    """`ca`: the only trust anchor, in PEM; empty for public trust."""
-    if not ca:
-        return ssl.create_default_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no other anchor, and the name is checked
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_verify_locations(cadata=ca.decode())
-    except (ssl.SSLError, ValueError):
-        raise BadInput("the service's TLS authority kept here cannot be read", "jitctl login URL#sha256=HEX") from None
-    return context
-
-
-def no_trust() -> ssl.SSLContext:
-    """Only for fetching what a pin will check; such a connection never carries a token or a password."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def check_clock(date: str, now: Micros) -> None:
@@ -201,7 +176,23 @@ def check_clock(date: str, now: Micros) -> None:
         )
 
 
-def _read(response: "httpx2.Response", deadline: float, limit: int, url: str) -> bytes:
+@contextmanager
+def _at_most(seconds: float, url: str) -> Iterator[None]:
+    """`Unreachable` after so long, however the service drips: time limits of the client are for one read only."""
+
+    def late(*_: object) -> None:
+        raise Unreachable(f"{url} takes too long to answer", "try again; if it stays: jitctl doctor")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _read(response: "httpx2.Response", limit: int, url: str) -> bytes:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise BadInput(f"{url} answers in an encoding that was not asked for", "look at what stands before the service")
     content = bytearray()
@@ -209,8 +200,6 @@ def _read(response: "httpx2.Response", deadline: float, limit: int, url: str) ->
         content += chunk
         if len(content) > limit:
             raise BadInput(f"{url} answers with more than {limit} bytes", "is this the address of a jitgate service?")
-        if time.monotonic() > deadline:
-            raise Unreachable(f"{url} takes too long to answer", "try again; if it stays: jitctl doctor")
     return bytes(content)
 
 

@@ -17,9 +17,10 @@ from jitgate.cli.command import Options
 from jitgate.cli.files import write_private
 from jitgate.cli.out import say
 from jitgate.cli.profile import Profile, Session
-from jitgate.cli.service import Service, no_trust, trust, trusted
+from jitgate.cli.service import Service
 from jitgate.cli.signing import Signer, load_signer, own_key
 from jitgate.cli.times import parse, until
+from jitgate.cli.trust import no_trust, trust, trusted
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import BadInput, NotFound, NotSignedIn, Unsafe
 from jitgate.core.secret import Secret

@@ -13,8 +13,10 @@ from jitgate.cli.certificate import clean, offer_to_agent
 from jitgate.cli.command import Command, Options, Remote, remote_command
 from jitgate.cli.out import data, say, table
 from jitgate.cli.profile import Profile, Session, current
-from jitgate.cli.service import LIST_MAX, Service, signed_in, trusted
+from jitgate.cli.service import LIST_MAX, Service, signed_in
 from jitgate.cli.signin import Given, session_or_sign_in, sign_in
+from jitgate.cli.sshconfig import complete
+from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import NotFound, NotSignedIn
 
@@ -47,7 +49,7 @@ _CONNECT_EXAMPLES = """
 
 
 @click.command("connect", cls=Remote, examples=_CONNECT_EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete)
 @click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
 @click.option("--reason", metavar="TEXT", help="Why, in a sentence; asked for where a role wants it.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")

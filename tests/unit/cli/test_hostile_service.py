@@ -1,6 +1,9 @@
 """A service that is wrong, taken over or not a jitgate at all: refused in words, nothing kept, nothing leaked."""
 
+import contextlib
+import socket
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 from tests.unit.cli.conftest import Machine
 from tests.unit.cli.fake_service import GRANT, TOKEN, FakeService, problem
 
+import jitgate.cli.service
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.ssh.cert import CertType
 from jitgate.ssh.private import generate_ed25519
@@ -217,3 +221,27 @@ def test_a_short_certificate_is_fetched_anew_and_an_old_one_swept(alice: Machine
     assert len(asked) == 2
     assert alice.jitctl(*CONNECT)[0] == 0
     assert len([request for request in service.requests if request[1] == "/v1/certificates"]) == 2
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_a_service_that_drips_is_left(alice: Machine, monkeypatch: pytest.MonkeyPatch, start: bytes):
+    """Each byte comes in time; the whole never does."""
+    monkeypatch.setattr(jitgate.cli.service, "_SECONDS", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.sendall(start)
+                    while True:
+                        connection.sendall(b"x")
+                        time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        config = alice.config / "config.toml"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config.write_text(f'[profiles.default]\nurl = "{url}"\n')
+        status, _, err = alice.jitctl("vm", "ls")
+    assert status == 8
+    assert f"{url} takes too long to answer" in err

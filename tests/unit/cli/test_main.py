@@ -1,5 +1,6 @@
 """The program as such: how it starts, what it imports, how it ends."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from tests.unit.cli.conftest import Machine
 from tests.unit.cli.fake_service import FakeService
 
-from jitgate.cli import main, out
+from jitgate.cli import main
 from jitgate.cli.main import root
 
 HEAVY = {"httpx2", "cryptography", "asyncio", "ssl", "socket", "pydantic", "yaml", "jitgate.ssh", "jitgate.identity"}
@@ -171,9 +172,52 @@ def test_completion_completes(machine: Machine):
     assert machine.process(**words)[1] == "plain,connect\n"
 
 
+@pytest.mark.enable_socket
+def test_completion_knows_the_hosts_without_asking_the_service(alice: Machine, service: FakeService):
+    service.hosts = [service.host(name, "ubuntu") for name in ("web1", "web2", "db1")]
+    assert alice.jitctl("vm", "connect", "web1", "--print")[0] == 0
+    before = len(service.requests)
+    words = {"_JITCTL_COMPLETE": "bash_complete", "COMP_WORDS": "jitctl vm connect we", "COMP_CWORD": "3"}
+    assert alice.process(**words)[1] == "plain,web1\nplain,web2\n"
+    assert len(service.requests) == before
+
+
+@pytest.mark.enable_socket
+def test_a_terminal_of_another_encoding_is_no_reason_to_fail(alice: Machine, service: FakeService):
+    service.hosts[0]["labels"] = {"owner": "\u0142ukasz"}
+    status, out, _ = alice.process("vm", "ls", PYTHONIOENCODING="latin-1")
+    assert status == 0
+    assert "owner=\\u0142ukasz" in out
+
+
+def test_policy_check_and_manifest(machine: Machine):
+    roles = machine.home / "roles"
+    roles.mkdir()
+    (roles / "web.yaml").write_text(
+        "role: web\neffect: allow\nwho: {groups: [ops]}\nwhat: {hosts: ['web*']}\nas: [ubuntu]\nhow_long: {grant: 1h}\n"
+    )
+    machine.words["{DIR}"] = str(roles)
+    machine.transcript(
+        """
+        $ jitctl policy check {DIR}
+        ROLE  EFFECT  WHO  HOSTS  AS
+        web   allow   ops  web*   ubuntu
+        jitctl: sound: roles 1, files 1; digest ...
+        """
+    )
+    status, manifest, err = machine.jitctl("policy", "manifest", str(roles))
+    assert status == 0
+    digest = err.split()[-1]
+    assert json.loads(manifest)["digest"] == digest
+    (roles / "manifest.json").write_text(manifest)
+    assert json.loads(machine.jitctl("policy", "check", str(roles), "-o", "json")[1])["digest"] == digest
+    (roles / "web.yaml").write_text((roles / "web.yaml").read_text().replace("ops", "oops"))
+    status, _, err = machine.jitctl("policy", "check", str(roles))
+    assert status == 1
+    assert "'web.yaml' has changed, by manifest.json" in err
+    assert machine.jitctl("policy", "manifest", str(roles))[0] == 0
+    assert machine.jitctl("policy", "check", str(roles / "none"))[0] == 6
+
+
 def test_version(machine: Machine):
     assert machine.jitctl("version")[1] == machine.jitctl("--version")[1] == "jitctl 0.1.0\n"
-
-
-def test_every_status_is_documented():
-    assert out.say_error.__doc__
