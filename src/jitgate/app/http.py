@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_MAX = 32 * 1024  # bytes of request line and headers; tokens are small here
-HEAD_S = 10.0  # seconds until a request's head has come
+REQUEST_S = 15.0  # seconds until a request has come whole: it is at most 64 KiB
 TLS_S = 10.0  # seconds for a handshake
 GRACE_S = 10  # seconds that running requests have when the service stops
 CONNECTIONS_MAX = 4096
@@ -24,10 +24,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEAD_S, transport.close)
+        self._deadline = self.loop.call_later(REQUEST_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on_head_complete()
+        self._has_come()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -40,15 +40,18 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         if self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+            self._deadline = self.loop.call_later(REQUEST_S, self.transport.close)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._on_head_complete()
+        self._in_head = False
         super().on_headers_complete()
 
-    def _on_head_complete(self) -> None:
-        self._in_head = False
+    def on_message_complete(self) -> None:
+        self._has_come()
+        super().on_message_complete()
+
+    def _has_come(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -25,9 +25,9 @@ from jitgate.app.wiring import open_outside
 from jitgate.audit.checkpoint import parse_body
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.clock import SECOND
+from jitgate.core.clock import MINUTE, SECOND
 from jitgate.core.errors import BadInput
-from jitgate.flow.audit import publish_checkpoint
+from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.gateway.listen import Carries, listen
@@ -36,6 +36,7 @@ from jitgate.identity.throttle import ACCOUNT, ADDRESS
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
 FLOODS_S = 5.0
 FORGET_S = 3600.0
+RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
 BACKLOG = 1024
 
 _LOG = logging.getLogger("jitgate.serve")
@@ -78,6 +79,7 @@ async def serve(
                     tasks.create_task(_every(CHECKPOINT_S, "checkpoint", telemetry, lambda: _sign(outside, telemetry))),
                     tasks.create_task(_every(FLOODS_S, "floods", telemetry, lambda: _flush_floods(outside))),
                     tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
+                    tasks.create_task(_every(RECONCILE_S, "reconcile", telemetry, lambda: _reconcile(outside))),
                 ]
                 clock = tasks.create_task(http.run())
                 bound = listener.getsockname()
@@ -131,6 +133,11 @@ async def _flush_floods(outside: Outside, *, everything: bool = False) -> None:
 async def _forget(outside: Outside) -> None:
     before = outside.clock() - max(ACCOUNT.forget, ADDRESS.forget)
     await outside.store.write(lambda tx: tx.throttles.forget(before))
+
+
+async def _reconcile(outside: Outside) -> None:
+    if found := await reconcile(outside, settled=MINUTE):
+        _LOG.warning("certificates were signed that never left", extra={"count": found})
 
 
 async def _record(outside: Outside, kind: EventType, *detail: tuple[str, str]) -> None:

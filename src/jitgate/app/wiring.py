@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from jitgate.adapters.db.store import open_store
 from jitgate.adapters.signers.process import SignerSettings, open_signer
+from jitgate.app.hashing import Hashing
 from jitgate.app.installation import list_folder, rules_file, sealing_key
 from jitgate.app.settings import Settings
 from jitgate.audit.events import Actor
@@ -16,8 +16,6 @@ from jitgate.flow.audit import reconcile
 from jitgate.flow.authorities import list_held_keys
 from jitgate.flow.outside import Outside
 from jitgate.identity.keys import RefusedKeys, parse_refused_keys
-
-HASHERS = 2  # passwords hashed at the same time: 64 MiB each
 
 
 @asynccontextmanager
@@ -28,7 +26,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     """
     signer_settings = SignerSettings(keys=settings.keys_folder, rules=rules_file(settings), state=list_folder(settings))
     store = open_store(settings.database_url)
-    hashing = ThreadPoolExecutor(HASHERS, thread_name_prefix="jitgate-hashing")
+    hashing = Hashing()
     try:
         async with open_signer(signer_settings) as signer:
             outside = Outside(

@@ -1,14 +1,14 @@
 """Asking for access, and ending it."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import Micros
-from jitgate.core.errors import Conflict, Denied, NotFound
-from jitgate.core.outcome import Check
+from jitgate.core.errors import Conflict, Denied, Error, NotFound, TooMany
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller
+from jitgate.flow.caller import Caller, check_again, refusal_event
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
@@ -19,6 +19,7 @@ from jitgate.policy.decide import decide
 from jitgate.policy.model import Ask, Deny, Facts, HostFacts, NeedsApproval, Permit
 from jitgate.sessions.model import Host
 
+ACTIVE_MAX = 100  # running grants of one person: more hosts at a time than anybody works on by hand
 LISTED_MAX = 200  # grants in one answer; the log has the others
 
 
@@ -43,8 +44,11 @@ async def request_access(outside: Outside, caller: Caller, ask: Ask) -> Opened:
 
     Decided and written in one transaction, refusals too. Raises `Denied` with the checks of the role that came nearest.
     """
-    caller.proved_key()
-    answer = await outside.store.write(lambda tx: _open(tx, outside, caller, ask))
+    try:
+        answer = await outside.store.write(lambda tx: _open(tx, outside, check_again(tx, outside, caller), ask))
+    except Error as error:
+        await outside.store.write(partial(_record_refusal, outside=outside, caller=caller, ask=ask, error=error))
+        raise
     if isinstance(answer, Opened):
         return answer
     raise answer
@@ -63,19 +67,23 @@ async def list_grants(outside: Outside, caller: Caller, *, everybody: bool, ende
 
 async def end_grant(outside: Outside, caller: Caller, grant_id: str, reason: str) -> Ended:
     """End a grant before its time: one's own, or as an admin anybody's."""
-    caller.proved_key()
     now = outside.clock()
 
     def job(tx: Tx) -> Ended:
+        identity = check_again(tx, outside, caller).identity
         grant = tx.grants.by_id(grant_id)
-        if grant is None or not (caller.identity.admin or grant.person_id == caller.identity.person_id):
+        if grant is None or not (identity.admin or grant.person_id == identity.person_id):
             raise NotFound(f"no grant {shown(grant_id)} of yours", "jitctl grants ls")
         if not is_active(grant, now):
             raise Conflict(f"that grant has {state(grant, now)} already", "jitctl grants ls")
         why = "by its person" if grant.person_id == caller.identity.person_id else "by an admin"
         return _end(tx, grant, caller.actor, why, now, reason=reason, source=caller.source)
 
-    return await outside.store.write(job)
+    try:
+        return await outside.store.write(job)
+    except Error as error:
+        await outside.store.write(partial(_record_kept, outside=outside, caller=caller, error=error, grant_id=grant_id))
+        raise
 
 
 def end_grants_of(tx: Tx, person: Person, actor: Actor, now: Micros) -> None:
@@ -95,24 +103,23 @@ def refusal(answer: Deny | NeedsApproval) -> Denied:
     return Denied(answer.why, answer.hint, code=answer.code, checks=answer.checks)
 
 
-def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask) -> Opened | Denied | NotFound:
+def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask) -> Opened | Denied:
+    """A policy's no is returned, with its event in this transaction; what is raised, the caller records."""
     now = outside.clock()
     host = tx.hosts.by_name(DEFAULT_REALM, ask.host)
     if host is None:
-        error = NotFound(f"no host {shown(ask.host)}", "jitctl vm ls")
-        _record_refusal(tx, caller, ask, "no_host", now, role="", policy="", checks=())
-        return error
+        raise NotFound(f"no host {shown(ask.host)}", "jitctl vm ls")
     decision = decide(caller.identity, ask, Facts(host_facts(host), now, caller.source), policy_in_force(tx))
     if not isinstance(decision, Permit):
         denied = refusal(decision)
         role = decision.role if isinstance(decision, Deny) else decision.role.name
-        _record_refusal(
-            tx, caller, ask, denied.code, now, role=role, policy=decision.policy_digest, checks=denied.checks
-        )
+        _record_refusal(tx, outside, caller, ask, denied, role=role, policy=decision.policy_digest)
         return denied
     running = _running(tx, decision, now)
     if running is not None:
         return Opened(running, fresh=False)
+    if len(tx.grants.active(now, person_id=caller.identity.person_id)) >= ACTIVE_MAX:
+        raise TooMany(f"you have {ACTIVE_MAX} running grants", "end some: jitctl grants ls, jitctl grants end ID")
     grant = open_grant(decision, (), now, lambda: outside.new_id(now))
     tx.grants.add(grant)
     detail: list[tuple[str, str | int]] = [
@@ -152,24 +159,29 @@ def _running(tx: Tx, permit: Permit, now: Micros) -> Grant | None:
 
 
 def _record_refusal(
-    tx: Tx, caller: Caller, ask: Ask, code: str, now: Micros, *, role: str, policy: str, checks: tuple[Check, ...]
+    tx: Tx, outside: Outside, caller: Caller, ask: Ask, error: Error, *, role: str = "", policy: str = ""
 ) -> None:
-    detail = [("code", code), *((key, value) for key, value in (("role", role), ("policy", policy)) if value)]
+    detail = [("code", error.code), *((key, value) for key, value in (("role", role), ("policy", policy)) if value)]
     target = f"{ask.login}@host:{ask.host}" if ask.login else f"host:{ask.host}"
     tx.log.append(
         Event(
             EventType.GRANT_REFUSED,
             "refused",
-            now,
+            outside.clock(),
             DEFAULT_REALM,
             caller.actor,
             target=target,
-            checks=checks,
+            checks=error.checks,
             source=caller.source,
             reason=ask.reason,
             detail=tuple(detail),
         )
     )
+
+
+def _record_kept(tx: Tx, outside: Outside, caller: Caller, error: Error, grant_id: str) -> None:
+    known = grant_id if tx.grants.by_id(grant_id) else ""
+    tx.log.append(refusal_event(outside, caller, EventType.REQUEST_REFUSED, error, grant=known))
 
 
 def _end(tx: Tx, grant: Grant, actor: Actor, why: str, now: Micros, *, reason: str = "", source: str = "") -> Ended:

@@ -14,11 +14,21 @@ from jitgate.flow.keys import register_key
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.identity import passwords, throttle
-from jitgate.identity.keys import parse_key_line
 from jitgate.identity.model import RegisteredKey, SignIn, VerifiedIdentity
-from jitgate.identity.sign_in import LIFETIME, Accepted, Attempt, Evidence, Facts, RefusedWhy, SignInRefused, identify
+from jitgate.identity.sign_in import (
+    LIFETIME,
+    Accepted,
+    Attempt,
+    Evidence,
+    Facts,
+    RefusedWhy,
+    SignInRefused,
+    check_proof,
+    identify,
+)
 from jitgate.identity.sign_in import begin as begin_attempt
 from jitgate.identity.tokens import new_token, token_hash
+from jitgate.ssh.pubkey import PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,10 @@ async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn
     Raises `BadInput` or `Unsafe` for a wrong key or proof, `Throttled`, `NotSignedIn` with one wording for all else.
     """
     try:
-        attempt, account = await outside.store.write(lambda tx: _begin(tx, outside, evidence, source))
+        key, comment = check_proof(
+            evidence, origins=outside.origins, refused_keys=outside.refused_keys, now=outside.clock()
+        )
+        attempt, account = await outside.store.write(lambda tx: _begin(tx, outside, evidence, key, comment, source))
     except Error as error:
         await _record_refusal(outside, _refusal(outside, error.code, "", source))
         raise
@@ -80,15 +93,17 @@ async def sign_out(outside: Outside, caller: Caller) -> None:
     await outside.store.write(job)
 
 
-def _begin(tx: Tx, outside: Outside, evidence: Evidence, source: str) -> tuple[Attempt, str]:
-    """Check proof and throttles, and count the attempt before anything slow: guesses in parallel gain nothing."""
-    account, address = _account(tx, outside, evidence), throttle.address_subject(source)
+def _begin(
+    tx: Tx, outside: Outside, evidence: Evidence, key: PublicKey, comment: str, source: str
+) -> tuple[Attempt, str]:
+    """Count the attempt before anything slow: guesses in parallel gain nothing."""
+    account, address = _account(tx, evidence.unverified_name, key), throttle.address_subject(source)
     attempt = begin_attempt(
         evidence,
+        key,
+        comment,
         account=tx.throttles.get("account", account),
         address=tx.throttles.get("address", address),
-        origins=outside.origins,
-        refused_keys=outside.refused_keys,
         now=outside.clock(),
     )
     tx.throttles.put("account", account, attempt.account)
@@ -96,13 +111,12 @@ def _begin(tx: Tx, outside: Outside, evidence: Evidence, source: str) -> tuple[A
     return attempt, account
 
 
-def _account(tx: Tx, outside: Outside, evidence: Evidence) -> str:
+def _account(tx: Tx, unverified_name: str, key: PublicKey) -> str:
     """Whose failures are counted: of the typed name, apart for a device that has signed in under it before."""
-    key, _ = parse_key_line(evidence.unverified_key, outside.refused_keys)
     registered = tx.keys.current(key)
     owner = tx.people.by_id(registered.person_id) if registered else None
-    known = owner is not None and owner.name == evidence.unverified_name
-    return throttle.account_subject(evidence.unverified_name, key.fingerprint if known else "")
+    known = owner is not None and owner.name == unverified_name
+    return throttle.account_subject(unverified_name, key.fingerprint if known else "")
 
 
 def _facts(tx: Tx, outside: Outside, unverified_name: str, now: Micros) -> Facts:

@@ -1,9 +1,10 @@
 """The decision of a local sign-in: key proof, throttles, then password and one-time code in one answer.
 
-The caller (`flow/`) does: in one transaction load the throttles (under `throttle.account_subject`, `address_subject`),
-`begin`, store the throttles that it gives; then `identify` (slow, so outside every transaction, and few at a time:
-64 MiB each); in one transaction take the step (refuse if it was taken meanwhile), delete the account's throttle, give
-back the address's (`throttle.forgiven` of the row as it is then), register the key, write sign-in and event.
+The caller (`flow/`) does: `check_proof`; in one transaction load the throttles (under `throttle.account_subject`,
+`address_subject`), `begin`, store the throttles that it gives; `identify` (slow, so outside every transaction, few at
+a time: 64 MiB each); in one transaction take the step (refuse if it was taken meanwhile), delete the account's
+throttle, give back the address's (`throttle.forgiven` of the row as it is then), register the key, write sign-in and
+event.
 """
 
 from collections.abc import Callable
@@ -97,25 +98,35 @@ Verify = Callable[[str | None, Secret[str]], bool]
 Match = Callable[[Secret[bytes] | None, Secret[str], Micros], int | None]
 
 
-def begin(
-    evidence: Evidence,
-    *,
-    account: Throttle | None,
-    address: Throttle | None,
-    origins: frozenset[str],
-    refused_keys: RefusedKeys,
-    now: Micros,
-) -> Attempt:
-    """What needs no knowledge of accounts, so that its errors are plain. Rules, in order:
+def check_proof(
+    evidence: Evidence, *, origins: frozenset[str], refused_keys: RefusedKeys, now: Micros
+) -> tuple[PublicKey, str]:
+    """The key that proved the request, and its comment. Needs no knowledge of accounts, so that its errors are plain.
 
-    1. the key is one we take; 2. the proof holds and is by that key, for the typed name (`BadInput`, `Unsafe`);
-    3. neither account nor address has to wait (`Throttled`); 4. the attempt counts as a failure until it succeeds.
+    Rules, in order: 1. the key is one we take; 2. the proof holds and is by that key, for the typed name. Raises
+    `BadInput`, `Unsafe`.
     """
     key, comment = parse_key_line(evidence.unverified_key, refused_keys)
     if evidence.claim.subject != evidence.unverified_name:
         raise BadInput("the proof is for another name", "sign for the name that signs in", code="bad_proof")
     if verify_proof(evidence.unverified_proof, evidence.claim, origins=origins, now=now) != key:
         raise BadInput("the proof is by another key", "sign with the key that is sent", code="bad_proof")
+    return key, comment
+
+
+def begin(
+    evidence: Evidence,
+    key: PublicKey,
+    comment: str,
+    *,
+    account: Throttle | None,
+    address: Throttle | None,
+    now: Micros,
+) -> Attempt:
+    """Count an attempt whose proof was checked: it is a failure until it succeeds.
+
+    Raises `Throttled` if account or address has to wait first.
+    """
     if pause := max(wait(account, now, ACCOUNT), wait(address, now, ADDRESS)):
         raise Throttled(pause)
     return Attempt(evidence, key, comment, failed(account, now, ACCOUNT), failed(address, now, ADDRESS))

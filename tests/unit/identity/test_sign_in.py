@@ -21,6 +21,7 @@ from jitgate.identity.sign_in import (
     RefusedWhy,
     SignInRefused,
     begin,
+    check_proof,
     identify,
     resume,
 )
@@ -62,7 +63,8 @@ def evidence(name: str = "alice", password: str = PASSWORD, code: str | None = N
 
 
 def attempt(shown: Evidence, account: Throttle | None = None, address: Throttle | None = None) -> Attempt:
-    return begin(shown, account=account, address=address, origins=OURS, refused_keys=frozenset(), now=NOW)
+    key, comment = check_proof(shown, origins=OURS, refused_keys=frozenset(), now=NOW)
+    return begin(shown, key, comment, account=account, address=address, now=NOW)
 
 
 class Work:
@@ -216,7 +218,7 @@ def test_a_body_that_was_changed_on_the_way_is_refused():
 def test_a_compromised_key_is_refused():
     refused = frozenset({KEY.public.fingerprint})
     with pytest.raises(Unsafe, match="compromised"):
-        begin(evidence(), account=None, address=None, origins=OURS, refused_keys=refused, now=NOW)
+        check_proof(evidence(), origins=OURS, refused_keys=refused, now=NOW)
 
 
 @pytest.mark.parametrize("which", ["account", "address"])
