@@ -46,6 +46,9 @@ _CODES = {
 }
 
 
+_GRAVITY = {name: len(_CODES) - place for place, name in enumerate(_CODES)}
+
+
 def decide(
     identity: VerifiedIdentity,
     ask: Ask,
@@ -124,7 +127,7 @@ def _answer(question: Question, login: str, rules: list[Rule], digest: str, *, c
 def _nearest(found: tuple[RoleExamined, ...], login: str, digest: str, examined: tuple[RoleExamined, ...]) -> Deny:
     nearest = min(found, key=lambda result: _missing(result.checks))
     lacking = [check for check in nearest.checks if not check.passed and check is not NOT_LOOKED_AT]
-    by_weight = sorted(lacking, key=lambda check: list(_CODES).index(check.name))
+    by_weight = sorted(lacking, key=lambda check: -_GRAVITY[check.name])
     hints = [check.hint for check in by_weight if check.hint]
     return Deny(
         code=_CODES[by_weight[0].name],
@@ -138,14 +141,15 @@ def _nearest(found: tuple[RoleExamined, ...], login: str, digest: str, examined:
     )
 
 
-def _missing(found: tuple[Check, ...]) -> tuple[bool, int]:
-    """How far a role is from permitting: for somebody else, then by the number of checks that failed."""
-    return not found[0].passed, sum(not check.passed for check in found)
+def _missing(found: tuple[Check, ...]) -> tuple[bool, int, int]:
+    """How far a role is from permitting: for somebody else, then by how many checks failed, then by the gravest."""
+    lacking = [_GRAVITY[check.name] for check in found if not check.passed and check is not NOT_LOOKED_AT]
+    return not found[0].passed, len(lacking), max(lacking, default=0)
 
 
-def _distance(answer: Permit | Deny) -> tuple[bool, bool, int]:
+def _distance(answer: Permit | Deny) -> tuple[bool, bool, int, int]:
     denied = isinstance(answer, Deny) and answer.code == "denied_by_rule"
-    return denied, *(_missing(answer.checks) if answer.checks else (True, 0))
+    return denied, *(_missing(answer.checks) if answer.checks else (True, 0, 0))
 
 
 def _only(question: Question) -> str:
