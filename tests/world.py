@@ -175,9 +175,10 @@ class World:
         """The index of the newest entry, for `events(after=...)`."""
         return len(await self.events()) - 1
 
-    async def apply(self, *roles: bytes) -> None:
+    async def apply(self, *roles: bytes) -> str:
+        """Put these files in force; the policy's digest."""
         bundle = load_files({f"{at}.yaml": role for at, role in enumerate(roles)})
-        await apply_policy(self.outside, bundle, OPERATOR)
+        return (await apply_policy(self.outside, bundle, OPERATOR)).digest
 
     async def person(self, name: str) -> Person:
         found = await self.store.read(lambda tx: tx.people.by_name(name))

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from jitgate.core.errors import BadInput, Error, NotSignedIn
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller, authenticate, prove, record_refused_request
+from jitgate.flow.caller import Caller, authenticate, prove, record_unproved
 from jitgate.flow.outside import Outside
 from jitgate.identity.proof import ProofClaim
 from jitgate.identity.tokens import parse_token
@@ -52,7 +52,7 @@ async def proved(request: Request, caller: Annotated[Caller, Depends(signed_in)]
         claim = await claim_of(request, caller.identity.person_id)
         return await prove(outside, caller, claim, decode_proof(request.headers.get("jitgate-proof", "")))
     except Error as error:
-        await record_refused_request(outside, caller, error, request.method, request.scope["route"].path)
+        await record_unproved(outside, caller, error, request.method, request.scope["route"].path)
         raise
 
 

@@ -1,19 +1,22 @@
 """The log from the outside: searched, signed, and compared with what the signer says it signed."""
 
+import hashlib
+from collections.abc import Sequence
 from functools import partial
 
 from jitgate.audit.checkpoint import parse_body, seal
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.audit.log import Columns
 from jitgate.audit.query import Query
-from jitgate.ca.model import SignedPage, SignerRefusal
+from jitgate.ca.model import SignedEntry, SignerRefusal
 from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.core.clock import Micros
 from jitgate.core.errors import Denied
 from jitgate.core.outcome import failed
 from jitgate.flow.caller import Caller
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.ssh.cert import CertType
+from jitgate.ssh.cert import Certificate, CertType, to_be_signed
 
 SERVICE = Actor("service")
 SIGNED_OFFSET = "signed_offset"  # how far the signer's list has been compared with the log
@@ -56,32 +59,52 @@ async def publish_checkpoint(outside: Outside) -> str | None:
     return text
 
 
-async def reconcile(outside: Outside) -> int:
+async def reconcile(outside: Outside, *, settled: Micros = 0) -> int:
     """Record what the signer signed and the log does not know; the number of such certificates.
 
     After a crash between signature and commit these are certificates that never left. A certificate that was obtained
     behind the service's back shows here too, and there is no way to tell the two apart: the entry says what it opens.
+
+    What was signed less than `settled` ago may be on its way to the log, and is left for the next time. What is older
+    and still comes finds its serial burnt: the epoch has moved.
     """
     found = 0
+    before = outside.clock() - settled if settled else None
     offset = int(await outside.store.read(lambda tx: tx.value(SIGNED_OFFSET)) or 0)
     while True:
         page = await outside.signer.signed(offset)
         if page.next == offset:
             return found
-        found += await outside.store.write(partial(_compare, outside=outside, page=page))
+        old = [entry for entry in page.entries if before is None or entry.time < before]
+        whole = len(old) == len(page.entries)
+        found += await outside.store.write(
+            partial(_compare, outside=outside, entries=old, offset=page.next if whole else offset)
+        )
+        if not whole:
+            return found
         offset = page.next
 
 
-def _compare(tx: Tx, outside: Outside, page: SignedPage) -> int:
-    logged = tx.log.logged([entry.serial for entry in page.entries])
-    missing = [entry for entry in page.entries if entry.serial not in logged]
+def _compare(tx: Tx, outside: Outside, entries: Sequence[SignedEntry], offset: int) -> int:
+    logged = tx.log.logged([entry.serial for entry in entries])
+    missing = [entry for entry in entries if entry.serial not in logged]
     for entry in missing:
-        tx.log.append(unreleased_event(outside, entry.serial, entry.key_id, entry.ca, entry.tbs_sha256, entry.type))
-    tx.set_value(SIGNED_OFFSET, str(page.next))
+        tx.log.append(_unreleased(outside, entry.serial, entry.key_id, entry.ca, entry.tbs_sha256, entry.type))
+    if missing:
+        tx.move_epoch()
+    tx.set_value(SIGNED_OFFSET, str(offset))
     return len(missing)
 
 
-def unreleased_event(outside: Outside, serial: int, key_id: str, ca: str, digest: str, kind: CertType) -> Event:
+def record_burnt(tx: Tx, outside: Outside, certificate: Certificate) -> None:
+    """Inside the transaction that would have released it: this certificate never leaves. Once is enough."""
+    body = certificate.body
+    if not tx.log.logged([body.serial]):
+        digest = hashlib.sha256(to_be_signed(body, certificate.nonce)).hexdigest()
+        tx.log.append(_unreleased(outside, body.serial, body.key_id, body.ca.fingerprint, digest, body.type))
+
+
+def _unreleased(outside: Outside, serial: int, key_id: str, ca: str, digest: str, kind: CertType) -> Event:
     return Event(
         EventType.CERTIFICATE_UNRELEASED,
         "done",

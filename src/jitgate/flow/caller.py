@@ -49,6 +49,20 @@ def resume_caller(tx: Tx, outside: Outside, hashed_token: bytes, source: str) ->
     return Caller(identity, sign_in, source)
 
 
+def check_again(tx: Tx, outside: Outside, caller: Caller) -> Caller:
+    """Inside the deciding transaction: the caller as of now, whose sign-in and key are still in force.
+
+    Between the proof's check and this somebody may have been disabled, or the key removed. Raises `NotSignedIn`,
+    `Denied`; the latter also for a request that was not proved.
+    """
+    key = caller.proved_key()
+    now = resume_caller(tx, outside, caller.sign_in.token_hash, caller.source)
+    registered = tx.keys.current(key.key)
+    if registered is None or registered.person_id != now.identity.person_id:
+        raise Denied("the key is not registered to you any more", "jitctl keys ls", code="key_not_registered")
+    return replace(now, key=registered)
+
+
 async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_proof: bytes) -> Caller:
     """The same caller with the key that signed `claim`; `BadInput` or `Denied` if it is not one of theirs."""
     if claim.subject != caller.identity.person_id:
@@ -61,17 +75,24 @@ async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_
     return replace(caller, key=registered)
 
 
-async def record_refused_request(outside: Outside, caller: Caller, error: Error, method: str, route: str) -> None:
+async def record_unproved(outside: Outside, caller: Caller, error: Error, method: str, route: str) -> None:
     """A token without its person's key is how a stolen token looks: recorded, a flood of it counted."""
-    now = outside.clock()
-    event = Event(
-        EventType.REQUEST_REFUSED,
+    event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error, ("method", method), ("route", route))
+    if outside.floods.is_first(caller.source, event.type, event.time):
+        await outside.store.write(lambda tx: tx.log.append(event))
+
+
+def refusal_event(
+    outside: Outside, caller: Caller, kind: EventType, error: Error, *more: tuple[str, str], grant: str = ""
+) -> Event:
+    """That the caller asked for something and was refused, for an event's detail that names the error's code."""
+    return Event(
+        kind,
         "refused",
-        now,
+        outside.clock(),
         DEFAULT_REALM,
         caller.actor,
+        grant=grant,
         source=caller.source,
-        detail=(("code", error.code), ("method", method), ("route", route)),
+        detail=(("code", error.code), *more),
     )
-    if outside.floods.is_first(caller.source, event.type, now):
-        await outside.store.write(lambda tx: tx.log.append(event))

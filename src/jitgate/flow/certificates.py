@@ -5,7 +5,6 @@ takes something away (an ended grant, a removed key, a disabled person, another 
 issue that began under an older one does not commit, but begins again and decides on what is true now.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,11 +13,11 @@ from jitgate.ca.issue import SerialUsed, issue
 from jitgate.ca.model import CertSpec, IssuedCert
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind
 from jitgate.ca.shape import shape
-from jitgate.core.errors import Conflict, Denied, Error, NotFound, Unreachable
+from jitgate.core.errors import Conflict, Error, NotFound, Unreachable
 from jitgate.core.text import shown
-from jitgate.flow.audit import unreleased_event
+from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for
-from jitgate.flow.caller import Caller, resume_caller
+from jitgate.flow.caller import Caller, check_again
 from jitgate.flow.grants import host_facts
 from jitgate.flow.hosts import NONCE_BYTES, certificate_event
 from jitgate.flow.outside import Outside
@@ -28,10 +27,8 @@ from jitgate.grants.lifecycle import is_active, state
 from jitgate.grants.model import Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
 from jitgate.identity.keys import check_not_refused
-from jitgate.identity.model import RegisteredKey
 from jitgate.policy.model import Facts
 from jitgate.sessions.model import Host
-from jitgate.ssh.cert import to_be_signed
 
 ATTEMPTS = 5  # each needs somebody to take something away between our decision and our commit
 
@@ -64,10 +61,9 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
 
     Raises `Denied`, `Conflict` (ended), `NotFound`, `Unreachable`; each is in the log before it is raised.
     """
-    key = caller.proved_key()
     try:
         for _ in range(ATTEMPTS):
-            plan = await outside.store.read(lambda tx: _plan(tx, outside, caller, key, grant_id, host_name))
+            plan = await outside.store.read(lambda tx: _plan(tx, outside, caller, grant_id, host_name))
             serial = await outside.serials.take(outside.store, plan.authority)
             try:
                 issued = await issue(plan.spec, serial, outside.random(NONCE_BYTES), outside.signer)
@@ -81,15 +77,13 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
         raise
 
 
-def _plan(tx: Tx, outside: Outside, caller: Caller, key: RegisteredKey, grant_id: str, host_name: str) -> _Plan:
+def _plan(tx: Tx, outside: Outside, caller: Caller, grant_id: str, host_name: str) -> _Plan:
     """Everything that has to hold, read at one moment. The epoch is read first, so that it can only be too old."""
     epoch = tx.epoch()
     now = outside.clock()
-    identity = resume_caller(tx, outside, caller.sign_in.token_hash, caller.source).identity
-    registered = tx.keys.current(key.key)
-    if registered is None or registered.person_id != identity.person_id:
-        raise Denied("the key is not registered to you any more", "jitctl keys ls", code="key_not_registered")
-    check_not_refused(key.key, outside.refused_keys)
+    caller = check_again(tx, outside, caller)
+    identity, key = caller.identity, caller.proved_key().key
+    check_not_refused(key, outside.refused_keys)
     grant = tx.grants.by_id(grant_id)
     if grant is None or grant.person_id != identity.person_id:
         raise NotFound(f"no grant {shown(grant_id)} of yours", "jitctl grants ls")
@@ -103,7 +97,7 @@ def _plan(tx: Tx, outside: Outside, caller: Caller, key: RegisteredKey, grant_id
     decision = still_permitted(grant, target, identity, facts, policy_in_force(tx))
     narrowed = narrow(grant, decision, now)
     authority = authority_for(tx, grant.realm, CaKind.USER)
-    spec = shape(narrowed, target, key.key, authority.key, now)
+    spec = shape(narrowed, target, key, authority.key, now)
     return _Plan(epoch, spec, authority, grant, target, host, decision.policy_digest)
 
 
@@ -112,8 +106,7 @@ def _commit(tx: Tx, outside: Outside, caller: Caller, plan: _Plan, issued: Issue
     certificate = issued.certificate
     body = certificate.body
     if tx.epoch() != plan.epoch:
-        digest = hashlib.sha256(to_be_signed(body, certificate.nonce)).hexdigest()
-        tx.log.append(unreleased_event(outside, body.serial, body.key_id, body.ca.fingerprint, digest, body.type))
+        record_burnt(tx, outside, certificate)
         return False
     now = outside.clock()
     tx.certificates.add(body, plan.authority, now, grant=plan.grant)

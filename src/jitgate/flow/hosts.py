@@ -9,8 +9,9 @@ from jitgate.ca.issue import issue
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind
 from jitgate.ca.shape import shape_host
 from jitgate.core.clock import SECOND
-from jitgate.core.errors import Conflict, NotFound
+from jitgate.core.errors import Conflict, Error, NotFound, Unreachable
 from jitgate.core.text import shown
+from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
@@ -47,22 +48,28 @@ async def add_host(
     now = outside.clock()
     host = Host(outside.new_id(now), realm, name, address, port, dict(labels), tuple(logins), key, now)
 
-    def facts(tx: Tx) -> tuple[Authority, list[PublicKey]]:
+    def facts(tx: Tx) -> tuple[int, Authority, list[PublicKey]]:
+        epoch = tx.epoch()
         if tx.hosts.by_name(realm, name) is not None:
-            raise Conflict(f"there is a host {shown(name)} already", "jitgate host ls; jitgate host rm NAME")
-        return authority_for(tx, realm, CaKind.HOST), [
-            each.key for each in tx.authorities.all() if each.realm == realm and each.kind is CaKind.USER
-        ]
+            raise _exists(name)
+        return (
+            epoch,
+            authority_for(tx, realm, CaKind.HOST),
+            [each.key for each in tx.authorities.all() if each.realm == realm and each.kind is CaKind.USER],
+        )
 
-    authority, user_authorities = await outside.store.read(facts)
+    epoch, authority, user_authorities = await outside.store.read(facts)
     spec = shape_host(realm, name, host_alias(realm, name), key, authority.key, now)
     serial = await outside.serials.take(outside.store, authority)
     issued = await issue(spec, serial, outside.random(NONCE_BYTES), outside.signer)
     certificate = issued.certificate
 
-    def job(tx: Tx) -> None:
-        if tx.hosts.by_name(realm, name) is not None:
-            raise Conflict(f"there is a host {shown(name)} already", "jitgate host ls; jitgate host rm NAME")
+    def job(tx: Tx) -> Error | None:
+        """An error is returned, not raised: the certificate is signed, so the log has to say that it never leaves."""
+        standing = tx.hosts.by_name(realm, name)
+        if standing is not None or tx.epoch() != epoch:
+            record_burnt(tx, outside, certificate)
+            return _exists(name) if standing else Unreachable("too much changed meanwhile", "try again")
         tx.hosts.add(host)
         tx.certificates.add(certificate.body, authority, now, host=host)
         labels_text = " ".join(f"{key}={value}" for key, value in sorted(host.labels.items()))
@@ -84,9 +91,15 @@ async def add_host(
             )
         )
         tx.log.append(certificate_event(certificate, actor, f"host:{name}", realm, now))
+        return None
 
-    await outside.store.write(job)
+    if error := await outside.store.write(job):
+        raise error
     return AddedHost(host, certificate, tuple(user_authorities))
+
+
+def _exists(name: str) -> Conflict:
+    return Conflict(f"there is a host {shown(name)} already", "jitgate host ls; jitgate host rm NAME")
 
 
 async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DEFAULT_REALM) -> Host:

@@ -2,8 +2,8 @@
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.errors import BadInput, NotFound
-from jitgate.flow.caller import Caller
+from jitgate.core.errors import BadInput, Error, NotFound
+from jitgate.flow.caller import Caller, check_again, refusal_event
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.identity import keys
@@ -21,20 +21,25 @@ async def add_key(
 ) -> RegisteredKey:
     """Register the key on `unverified_line`, whose holder signed the same claim as the request's own proof.
 
-    The claim works once. Raises `BadInput`, `Unsafe`, `Conflict`, `TooMany`.
+    The claim works once. Raises `BadInput`, `Unsafe`, `Conflict`, `TooMany`; each is in the log before it is raised.
     """
-    caller.proved_key()
-    key, comment = keys.parse_key_line(unverified_line, outside.refused_keys)
     now = outside.clock()
-    if verify_proof(unverified_proof, claim, origins=outside.origins, now=now) != key:
-        raise BadInput("the new key did not sign this request", "sign with the key that is to be added")
 
     def job(tx: Tx) -> RegisteredKey:
+        check_again(tx, outside, caller)
         if not tx.keys.use_proof(claim.digest(), now, now + 2 * LEEWAY):
             raise BadInput("this request was made before", "make a new one", code="bad_proof")
         return register_key(tx, outside, key, comment, caller.actor, caller.source, how="registered key")
 
-    return await outside.store.write(job)
+    try:
+        key, comment = keys.parse_key_line(unverified_line, outside.refused_keys)
+        if verify_proof(unverified_proof, claim, origins=outside.origins, now=now) != key:
+            raise BadInput("the new key did not sign this request", "sign with the key that is to be added")
+        return await outside.store.write(job)
+    except Error as error:
+        event = refusal_event(outside, caller, EventType.KEY_REFUSED, error)
+        await outside.store.write(lambda tx: tx.log.append(event))
+        raise
 
 
 async def remove_key(outside: Outside, caller: Caller, key_id: str) -> RegisteredKey:
@@ -42,6 +47,7 @@ async def remove_key(outside: Outside, caller: Caller, key_id: str) -> Registere
     now = outside.clock()
 
     def job(tx: Tx) -> RegisteredKey:
+        check_again(tx, outside, caller)
         mine = next((key for key in tx.keys.of_person(caller.identity.person_id) if key.id == key_id), None)
         if mine is None:
             raise NotFound("no such key of yours", "jitctl keys ls")
@@ -53,7 +59,12 @@ async def remove_key(outside: Outside, caller: Caller, key_id: str) -> Registere
         )
         return mine
 
-    return await outside.store.write(job)
+    try:
+        return await outside.store.write(job)
+    except Error as error:
+        event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error)
+        await outside.store.write(lambda tx: tx.log.append(event))
+        raise
 
 
 def register_key(

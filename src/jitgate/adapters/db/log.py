@@ -59,9 +59,10 @@ class Log:
         return list(self._c.scalars(select(t.checkpoint.c.text).order_by(t.checkpoint.c.size)))
 
     def logged(self, serials: Sequence[int]) -> set[int]:
-        """Those of `serials` that an entry names."""
+        """Those of `serials` that an entry names, or an event of this group."""
         wanted = [str(serial) for serial in serials]
-        return {int(found) for found in self._c.scalars(select(t.event.c.serial).where(t.event.c.serial.in_(wanted)))}
+        found = {int(found) for found in self._c.scalars(select(t.event.c.serial).where(t.event.c.serial.in_(wanted)))}
+        return found | ({event.serial for event in self._pending if event.serial is not None} & set(serials))
 
     def entries(self) -> Iterator[tuple[Columns, bytes, str]]:
         """Every entry, in the order of the log, streamed."""

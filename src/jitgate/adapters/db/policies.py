@@ -1,10 +1,16 @@
-"""Policies: each that was ever applied is kept; the newest is in force."""
+"""Policies: each that was ever applied is kept; which one is in force is said apart, and never by a clock."""
 
-from sqlalchemy import Connection, insert, select
+from typing import TypeVarTuple
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.people import HOME_REALM
 from jitgate.core.clock import Micros
+
+Columns = TypeVarTuple("Columns")
+IN_FORCE = "policy"  # the row of `meta` that names it
+_NAMED = t.meta.c.name == IN_FORCE
 
 
 class Policies:
@@ -12,20 +18,19 @@ class Policies:
         self._c = connection
 
     def digest(self) -> str | None:
-        return self._c.scalar(
-            select(t.policy.c.digest).order_by(t.policy.c.applied_at.desc(), t.policy.c.id.desc()).limit(1)
-        )
+        row = self._in_force(select(t.policy.c.digest))
+        return None if row is None else row.digest
 
     def current(self) -> tuple[str, str] | None:
-        newest = (
-            select(t.policy.c.digest, t.policy.c.files)
-            .order_by(t.policy.c.applied_at.desc(), t.policy.c.id.desc())
-            .limit(1)
-        )
-        row = self._c.execute(newest).one_or_none()
+        row = self._in_force(select(t.policy.c.digest, t.policy.c.files))
         return None if row is None else (row.digest, row.files)
 
     def add(self, policy_id: str, digest: str, text: str, at: Micros) -> None:
         self._c.execute(
             insert(t.policy).values(id=policy_id, realm_id=HOME_REALM, digest=digest, files=text, applied_at=at)
         )
+        if self._c.execute(update(t.meta).where(_NAMED).values(value=policy_id)).rowcount == 0:
+            self._c.execute(insert(t.meta).values(name=IN_FORCE, value=policy_id))
+
+    def _in_force(self, chosen: Select[*Columns]) -> Row[*Columns] | None:
+        return self._c.execute(chosen.join(t.meta, t.meta.c.value == t.policy.c.id).where(_NAMED)).one_or_none()

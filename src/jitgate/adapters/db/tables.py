@@ -52,7 +52,7 @@ def _when(name: str, *, nullable: bool = False) -> Column[int]:
 # A realm's id is its name: it stands in aliases and certificates and never changes.
 realm = Table("realm", metadata, Column("id", String(32), primary_key=True), _when("created_at"))
 
-# Single values that the whole installation shares: its id, the restore epoch, the revocation epoch.
+# Single values that the whole installation shares: its id, the restore and revocation epochs, the policy in force.
 meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
 
 ca_key = Table(
