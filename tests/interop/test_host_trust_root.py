@@ -125,6 +125,7 @@ def test_where_no_sshd_runs_the_next_one_reads_it(folder: Path):
     ("option", "reason"),
     [
         ("-o TrustedUserCAKeys=/etc/other", "sshd was started with settings of its own"),
+        ("-f /etc/ssh/sshd_config -oTrustedUserCAKeys=/etc/other", "sshd was started with settings of its own"),
         ("-o PidFile=none", "neither by systemd nor with a pid file"),
     ],
 )

@@ -12,6 +12,7 @@ from tests.interop.trusting import (
     keep,
     let_in_by_key,
     opens,
+    reload_command,
     restore,
     sshd_of,
     steps_taken,
@@ -128,8 +129,11 @@ def test_what_fails_while_it_updates_is_put_back(host: LocalHost):
 
 LYING_SSHD = """\
 #!/bin/sh
-# The real sshd, but once the drop-in is there, one login's settings are not what they should be.
-case " $* " in *" -C user=deploy,"*) [ ! -f {etc}/sshd_config.d/10-jitgate.conf ] || shadow=yes ;; esac
+# The real sshd, but once the drop-in is there, one login's settings are not what they should be; and just then somebody
+# else reloads the sshd that runs.
+case " $* " in
+  *" -C user=deploy,"*) if [ -f {etc}/sshd_config.d/10-jitgate.conf ]; then shadow=yes; {reload}; fi ;;
+esac
 {sshd} "$@" | while IFS= read -r line; do
   case ${{shadow-}}$line in yesauthorizedprincipalsfile*) line='authorizedprincipalsfile none' ;; esac
   printf '%s\\n' "$line"
@@ -137,15 +141,29 @@ done
 """
 
 
+def lying_sshd(host: LocalHost) -> str:
+    path = host.etc.parent / "lying-sshd"
+    path.write_text(LYING_SSHD.format(etc=host.etc, sshd=sshd_of(host), reload=reload_command(host)))
+    path.chmod(0o755)
+    return str(path)
+
+
 def test_settings_that_are_shadowed_are_put_back(host: LocalHost):
     before = tree(host.etc)
-    path = host.etc.parent / "lying-sshd"
-    path.write_text(LYING_SSHD.format(etc=host.etc, sshd=sshd_of(host)))
-    path.chmod(0o755)
-    done = apply(host, trust_of(host), sshd=str(path))
+    done = apply(host, trust_of(host), sshd=lying_sshd(host))
     assert (done.returncode, tree(host.etc)) == (1, before)
     assert "not in force for deploy: AuthorizedPrincipalsFile" in done.stderr
     assert "undo     putting everything back" in done.stdout
+    assert opens(host, "ubuntu", key=OWNER)
+
+
+def test_a_revocation_list_that_was_missing_is_not_taken_away_again(host: LocalHost):
+    trust = trust_of(host)
+    apply(host, trust)
+    (host.etc / "jitgate/krl").unlink()
+    assert not opens(host, "ubuntu", key=OWNER)
+    assert apply(host, trust, sshd=lying_sshd(host)).returncode == 1
+    assert opens(host, "ubuntu", key=OWNER)
 
 
 def test_settings_that_sshd_does_not_take_never_come_into_place(host: LocalHost):
