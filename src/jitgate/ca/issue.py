@@ -48,14 +48,20 @@ async def issue(spec: CertSpec, serial: int, nonce: bytes, signer: Signer) -> Is
 
 async def issue_many(orders: Sequence[Order], signer: Signer) -> list[IssuedCert | Error]:
     """One message to the signer for all. A spec that is wrong raises before anything is signed."""
-    requests = [SignRequest(each.spec.realm, to_be_signed(each.spec.body(each.serial), each.nonce)) for each in orders]
+    bodies = [each.spec.body(each.serial) for each in orders]
+    requests = [
+        SignRequest(each.spec.realm, to_be_signed(body, each.nonce)) for each, body in zip(orders, bodies, strict=True)
+    ]
     answers = await signer.sign(requests)
     if len(answers) != len(orders):
         raise NotWhatWasAsked("the signer gave another number of answers than it was asked for")
-    return [_finished(order, request, answer) for order, request, answer in zip(orders, requests, answers, strict=True)]
+    return [
+        _finished(order, body, request.tbs, answer)
+        for order, body, request, answer in zip(orders, bodies, requests, answers, strict=True)
+    ]
 
 
-def _finished(order: Order, request: SignRequest, answer: bytes | SignerRefusal) -> IssuedCert | Error:
+def _finished(order: Order, body: CertificateBody, tbs: bytes, answer: bytes | SignerRefusal) -> IssuedCert | Error:
     if isinstance(answer, SignerRefusal):
         if answer.code == "serial":
             return SerialUsed(f"the signer refuses: {answer.why}", answer.hint)
@@ -63,24 +69,9 @@ def _finished(order: Order, request: SignRequest, answer: bytes | SignerRefusal)
             f"the signer refuses: {answer.why}", answer.hint, checks=(failed(answer.code, answer.why, answer.hint),)
         )
     try:
-        certificate = join(request.tbs, answer)
+        certificate = join(tbs, answer)
     except BadInput as error:
         return NotWhatWasAsked(f"the signer's signature is not taken: {error.what}")
-    if certificate.nonce != order.nonce or not _says(certificate.body, order.spec, order.serial):
+    if (certificate.body, certificate.nonce) != (body, order.nonce):
         return NotWhatWasAsked("the signed certificate differs from what was asked for")
     return IssuedCert(certificate, order.spec.realm, order.spec.grant_id)
-
-
-def _says(body: CertificateBody, spec: CertSpec, serial: int) -> bool:
-    return (
-        body.type is spec.type
-        and body.key == spec.key
-        and body.serial == serial
-        and body.key_id == spec.key_id
-        and body.principals == spec.principals
-        and body.valid_after == spec.valid_after_s
-        and body.valid_before == spec.valid_before_s
-        and body.critical_options == spec.critical_options
-        and body.extensions == spec.extensions
-        and body.ca == spec.ca
-    )

@@ -53,6 +53,7 @@ def test_a_ceiling_itself_is_allowed():
         ("lifetime", replace(PERSON, valid_before=NOW_S + NARROW.max_lifetime_s + 1)),
         ("lifetime", replace(PERSON, valid_before=NOW_S)),
         ("key_id", replace(PERSON, key_id="alice")),
+        ("key_id", replace(PERSON, key_id=f"{ID} person=alice")),
         ("key_id", replace(PERSON, key_id=f"jitgate grant={ID} person=")),
         ("key_id", replace(PERSON, key_id=f"jitgate grant={ID[:-1]} person=alice")),
         ("key_id", replace(PERSON, key_id=f"jitgate grant={ID} person=alice person=bob")),
@@ -85,6 +86,8 @@ def test_each_ceiling_on_hosts_holds():
     }
     assert named(replace(SSHD, key_id="jitgate host=web1 realm=other"), HOST) == {"key_id"}
     assert named(replace(SSHD, key_id="web1"), HOST) == {"key_id"}
+    assert named(replace(SSHD, key_id="web1 realm=default"), HOST) == {"key_id"}
+    assert named(replace(SSHD, key_id="jitgate host=Web1 realm=default", principals=("Web1",)), HOST) == {"key_id"}
     assert named(replace(SSHD, valid_before=NOW_S + HOST.max_lifetime_s + 1), HOST) == {"lifetime"}
     assert named(replace(SSHD, extensions=(("metadata@jitgate", "{}"),)), HOST) == {"extension"}
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 from tests.unit.ca.samples import GRANT, NOW, WEB1, MemorySigner, finish, private, public
 
+from jitgate.ca import issue as module
 from jitgate.ca.issue import NotWhatWasAsked, Order, SerialUsed, issue, issue_many
 from jitgate.ca.model import CertSpec, IssuedCert, SignerRefusal, SignRequest
 from jitgate.ca.shape import shape
 from jitgate.core.errors import Denied
-from jitgate.ssh.cert import CertificateBody, parse_to_be_signed, to_be_signed
+from jitgate.ssh.cert import CertificateBody, join, parse_to_be_signed, to_be_signed
 from jitgate.ssh.wire import FormatError
 
 SPEC = shape(GRANT, WEB1, public("laptop"), public("user"), NOW)
@@ -45,6 +46,16 @@ def _of_another_body(request: SignRequest) -> bytes:
 def test_an_answer_that_is_no_signature_over_the_question_gives_nothing(answer):
     with pytest.raises(NotWhatWasAsked):
         finish(issue(SPEC, 7, bytes(32), WrongSigner(answer)))
+
+
+@pytest.mark.parametrize("field", ["body", "nonce"])
+def test_a_codec_that_reads_something_else_than_it_wrote_gives_nothing(field, monkeypatch):
+    other = replace(SPEC, principals=("root@host:web1",)) if field == "body" else SPEC
+    tbs = to_be_signed(other.body(7), bytes(32) if field == "body" else b"n" * 32)
+    wrong = join(tbs, private("user").sign(tbs))
+    monkeypatch.setattr(module, "join", lambda *_: wrong)
+    with pytest.raises(NotWhatWasAsked, match="differs"):
+        finish(issue(SPEC, 7, bytes(32), MemorySigner()))
 
 
 def test_another_number_of_answers_gives_nothing():

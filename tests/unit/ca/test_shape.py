@@ -149,6 +149,13 @@ def test_a_host_gets_no_name_of_somebody_else(name, alias):
         shape_host("default", name, alias, public("sshd"), public("host"), NOW)
 
 
+@pytest.mark.parametrize("days", [1, 398])
+def test_a_host_certificate_lives_as_long_as_was_said(days):
+    spec = shape_host("default", "web1", "web1.default.jitgate", public("sshd"), public("host"), NOW, days=days)
+    assert spec.valid_before_s == (NOW + days * DAY) // SECOND
+    assert spec.valid_after_s == NOW // SECOND - BACKDATE_S
+
+
 @pytest.mark.parametrize("days", [0, -1, 399, 87_600])
 def test_a_host_certificate_ends(days):
     with pytest.raises(BadInput):
