@@ -1,5 +1,6 @@
 """Asking for access, and ending it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,8 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
 from jitgate.grants.lifecycle import end, is_active, open_grant, state
-from jitgate.grants.model import Grant
+from jitgate.grants.model import Grant, Target
+from jitgate.grants.renew import narrow, still_permitted
 from jitgate.identity.model import Person
 from jitgate.policy.decide import decide
 from jitgate.policy.model import Ask, Deny, Facts, HostFacts, NeedsApproval, Permit
@@ -148,13 +150,19 @@ def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask) -> Opened | Denied
 
 
 def _running(tx: Tx, permit: Permit, now: Micros) -> Grant | None:
-    """A grant that gives what the ask wants: same role, host and login, and not shorter or longer than asked for."""
+    """A grant that gives what the ask wants: same role, host and login, not shorter or longer than asked for, and one
+    under which a certificate would be issued now."""
     if permit.ask.minutes is not None:
         return None
+    target = Target(permit.ask.host, permit.login)
+    bundle = policy_in_force(tx)
     for grant in tx.grants.active(now, person_id=permit.identity.person_id):
-        same = any(t.host == permit.ask.host and t.login == permit.login for t in grant.targets)
-        if same and grant.role == permit.role.name:
-            return grant
+        if target not in grant.targets or grant.role != permit.role.name:
+            continue
+        with suppress(Denied):
+            again = still_permitted(grant, target, permit.identity, permit.facts, bundle)
+            if is_active(narrow(grant, again, now), now):
+                return grant
     return None
 
 
