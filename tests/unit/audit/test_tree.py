@@ -49,6 +49,10 @@ def test_a_frontier_of_another_form_is_refused(data):
         decode(data)
 
 
+def test_nothing_stored_is_the_empty_tree():
+    assert decode(b"") == EMPTY
+
+
 def test_as_many_subtrees_as_the_size_has_ones():
     with pytest.raises(BadInput):
         Frontier(3, (bytes(32),))
