@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ FLOODS_S = 5.0
 FORGET_S = 3600.0
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
 BACKLOG = 1024
+SWITCH_S = 0.0005
 
 _LOG = logging.getLogger("jitgate.serve")
 
@@ -189,5 +191,8 @@ def _notify(state: str) -> None:
 def run(settings: Settings, on_ready: Callable[[Running], None] | None = None) -> None:
     async def program() -> None:
         await serve(settings, on_ready=on_ready)
+
+    # The loop hands work to the writer and back: with the default of 5 ms each way would wait for the other's slice.
+    sys.setswitchinterval(SWITCH_S)
 
     uvloop.run(program())

@@ -1,5 +1,6 @@
 """Where the parts are put together: settings in, an open `Outside` out."""
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from jitgate.flow.audit import reconcile
 from jitgate.flow.authorities import list_held_keys
 from jitgate.flow.outside import Outside
 from jitgate.identity.keys import RefusedKeys, parse_refused_keys
+
+_LOG = logging.getLogger("jitgate.wiring")
 
 
 @asynccontextmanager
@@ -40,7 +43,11 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 refused_keys=_refused_keys(settings),
             )
             await list_held_keys(outside, Actor("service"))
-            await reconcile(outside)
+            if burnt := await reconcile(outside):
+                _LOG.warning(
+                    "certificates were signed and are not in the log",
+                    extra={"count": burnt, "look_at": "jitctl audit --type certificate.unreleased"},
+                )
             yield outside
     finally:
         hashing.shutdown()

@@ -10,13 +10,13 @@ from jitgate.audit.log import Columns
 from jitgate.audit.query import Query
 from jitgate.ca.model import SignedEntry, SignerRefusal
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.clock import Micros
+from jitgate.core.clock import SECOND, Micros
 from jitgate.core.errors import Denied
 from jitgate.core.outcome import failed
 from jitgate.flow.caller import Caller
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.ssh.cert import Certificate, CertType, to_be_signed
+from jitgate.ssh.cert import Certificate, to_be_signed
 
 SERVICE = Actor("service")
 SIGNED_OFFSET = "signed_offset"  # how far the signer's list has been compared with the log
@@ -86,10 +86,10 @@ async def reconcile(outside: Outside, *, settled: Micros = 0) -> int:
 
 
 def _compare(tx: Tx, outside: Outside, entries: Sequence[SignedEntry], offset: int) -> int:
-    logged = tx.log.logged([entry.serial for entry in entries])
-    missing = [entry for entry in entries if entry.serial not in logged]
+    logged = tx.log.logged([(entry.ca, entry.serial) for entry in entries])
+    missing = [entry for entry in entries if (entry.ca, entry.serial) not in logged]
     for entry in missing:
-        tx.log.append(_unreleased(outside, entry.serial, entry.key_id, entry.ca, entry.tbs_sha256, entry.type))
+        tx.log.append(_unreleased(outside, entry))
     if missing:
         tx.move_epoch()
     tx.set_value(SIGNED_OFFSET, str(offset))
@@ -99,19 +99,38 @@ def _compare(tx: Tx, outside: Outside, entries: Sequence[SignedEntry], offset: i
 def record_burnt(tx: Tx, outside: Outside, certificate: Certificate) -> None:
     """Inside the transaction that would have released it: this certificate never leaves. Once is enough."""
     body = certificate.body
-    if not tx.log.logged([body.serial]):
-        digest = hashlib.sha256(to_be_signed(body, certificate.nonce)).hexdigest()
-        tx.log.append(_unreleased(outside, body.serial, body.key_id, body.ca.fingerprint, digest, body.type))
+    entry = SignedEntry(
+        time=outside.clock(),
+        realm=DEFAULT_REALM,
+        ca=body.ca.fingerprint,
+        type=body.type,
+        serial=body.serial,
+        key_id=body.key_id,
+        key=body.key.fingerprint,
+        principals=body.principals,
+        valid_before=body.valid_before,
+        tbs_sha256=hashlib.sha256(to_be_signed(body, certificate.nonce)).hexdigest(),
+    )
+    if not tx.log.logged([(entry.ca, entry.serial)]):
+        tx.log.append(_unreleased(outside, entry))
 
 
-def _unreleased(outside: Outside, serial: int, key_id: str, ca: str, digest: str, kind: CertType) -> Event:
+def _unreleased(outside: Outside, entry: SignedEntry) -> Event:
+    """What it opens, and for which key, stands in the entry: whoever reads it can tell whether it matters."""
     return Event(
         EventType.CERTIFICATE_UNRELEASED,
         "done",
         outside.clock(),
         DEFAULT_REALM,
         SERVICE,
-        key_id=key_id,
-        serial=serial,
-        detail=(("ca", ca), ("digest", digest), ("kind", kind.name.lower())),
+        key_id=entry.key_id,
+        serial=entry.serial,
+        detail=(
+            ("ca", entry.ca),
+            ("digest", entry.tbs_sha256),
+            ("kind", entry.type.name.lower()),
+            ("fingerprint", entry.key),
+            ("principals", " ".join(entry.principals)[:2000]),
+            ("valid_before", entry.valid_before * SECOND),
+        ),
     )

@@ -1,5 +1,6 @@
 """The log's rows: appended by the writer at the end of each group, searched by anybody."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, insert, or_, select, update
@@ -58,11 +59,12 @@ class Log:
     def checkpoints(self) -> list[str]:
         return list(self._c.scalars(select(t.checkpoint.c.text).order_by(t.checkpoint.c.size)))
 
-    def logged(self, serials: Sequence[int]) -> set[int]:
-        """Those of `serials` that an entry names, or an event of this group."""
-        wanted = [str(serial) for serial in serials]
-        found = {int(found) for found in self._c.scalars(select(t.event.c.serial).where(t.event.c.serial.in_(wanted)))}
-        return found | ({event.serial for event in self._pending if event.serial is not None} & set(serials))
+    def logged(self, certificates: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those of `certificates` (CA fingerprint, serial) that an entry names. Serials count per CA key."""
+        wanted = [str(serial) for _, serial in certificates]
+        leaves = self._c.scalars(select(t.event.c.leaf).where(t.event.c.serial.in_(wanted)))
+        bodies = map(json.loads, leaves)
+        return {(body["detail"]["ca"], int(body["serial"])) for body in bodies}.intersection(certificates)
 
     def entries(self) -> Iterator[tuple[Columns, bytes, str]]:
         """Every entry, in the order of the log, streamed."""

@@ -58,6 +58,7 @@ def verify(
         f"entries       {report.frontier.size}, of which checkpoints cover {report.covered}",
         f"certificates  {report.certificates} in the log and in the signer's list",
         f"burnt         {report.unreleased} signed and never released, {report.in_flight} in flight",
+        *(["              look at each: jitctl audit --type certificate.unreleased"] if report.unreleased else []),
         *(f"{f.kind.value:<12}  {f.words}" for f in report.findings),
         "the log is whole" if report.ok else f"NOT WHOLE: {report.found} findings",
     ]
