@@ -14,7 +14,7 @@ from jitgate.grants.rows import restore, terms
 from jitgate.identity.model import Factor, VerifiedIdentity
 from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.decide import decide
-from jitgate.policy.model import Ask, Deny, Facts, Permit
+from jitgate.policy.model import Ask, Deny, Facts, Permit, Renewal
 
 OPS = person("ops")
 RICH = (
@@ -159,6 +159,7 @@ def test_a_row_that_cannot_be_read_is_refused(broken):
 def test_a_certificate_is_asked_for_again_with_today_in_mind():
     bundle = policy(RICH)
     grant = opened(bundle)
+    assert renewal(grant) == Renewal(NOW, 7200)
     assert renewed(grant, bundle) == grant
     old_sign_in = person("ops", factors=(Factor.PASSWORD,), age=99_999)  # the grant's own sign-in counts
     assert renewed(grant, bundle, who=old_sign_in) == grant
@@ -227,6 +228,7 @@ def test_an_answer_about_something_else_does_not_count():
         replace(again, role=bundle.rules["two"].role),
         replace(again, identity=replace(OPS, person_id=GRANT)),
         replace(again, facts=facts(host("web2"))),
+        replace(again, facts=Facts(replace(again.facts.host, realm="acme"), NOW, "192.0.2.7")),
         replace(again, login="root"),
     ):
         with pytest.raises(Denied, match="something else"):

@@ -51,6 +51,21 @@ def test_facts_about_another_host_than_asked_for_give_nothing():
     assert refused(both, OPS, Ask("web2"), facts(host("web1"))).code == "no_role"
 
 
+@pytest.mark.parametrize("what", ["hosts: [web1]", "hosts: ['web*']", "hosts: ['*']", "labels: {env: prod}"])
+def test_a_role_that_is_named_still_has_to_cover_the_host(what):
+    bundle = policy(WEB.replace("hosts: [web1]", what))
+    permitted(bundle, OPS, Ask("web1", role="web"))
+    elsewhere = HostFacts("web1", "acme", {"env": "prod"}, ("ubuntu",))
+    assert refused(bundle, OPS, Ask("web1", role="web"), facts(elsewhere)).code == "no_role"
+    if "'*'" not in what:
+        assert refused(bundle, OPS, Ask("db1", role="web"), facts(host("db1", env="dev"))).code == "no_role"
+
+
+def test_a_deny_rule_has_no_time_of_its_own():
+    bundle = policy(WEB + "how_long: {grant: 8h}\n", FREEZE)
+    assert refused(bundle, OPS, Ask("web1", minutes=120)).code == "denied_by_rule"
+
+
 def test_a_deny_rule_cannot_be_asked_for():
     decision = refused(policy(WEB, FREEZE + "who: {users: [bob]}\n"), OPS, Ask("web1", role="freeze"))
     assert (decision.code, decision.why) == ("no_role", "there is no allow role freeze")
