@@ -75,7 +75,7 @@ class Signer:
         wrong = dict(signed or {})
         claim = ProofClaim(
             wrong.get("origin", self.origin),
-            self.person_id if subject is None else subject,
+            (self.person_id or "stranger") if subject is None else subject,
             wrong.get("method", method),
             wrong.get("path", path),
             wrong.get("body", raw),

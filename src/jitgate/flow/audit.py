@@ -13,7 +13,7 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import SECOND, Micros
 from jitgate.core.errors import Denied
 from jitgate.core.outcome import failed
-from jitgate.flow.caller import Caller
+from jitgate.flow.caller import Caller, resume_caller
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.ssh.cert import Certificate, to_be_signed
@@ -23,11 +23,18 @@ SIGNED_OFFSET = "signed_offset"  # how far the signer's list has been compared w
 
 
 async def search(outside: Outside, caller: Caller, query: Query) -> list[tuple[Columns, bytes, str]]:
-    """The entries that the query asks for: everybody their own, admins all. `Denied` for another person's."""
-    mine = caller.identity.person_id
-    if not caller.identity.admin and query.person != mine:
-        raise Denied("you may read your own entries only", "ask an admin for the others")
-    return await outside.store.read(lambda tx: tx.log.search(query))
+    """The entries that the query asks for: everybody their own, admins all. `Denied` for another person's.
+
+    The caller is looked up again: who waits for the next entry asks often, and may lose the right meanwhile.
+    """
+
+    def job(tx: Tx) -> list[tuple[Columns, bytes, str]]:
+        identity = resume_caller(tx, outside, caller.sign_in.token_hash, caller.source).identity
+        if not identity.admin and query.person != identity.person_id:
+            raise Denied("you may read your own entries only", "ask an admin for the others")
+        return tx.log.search(query)
+
+    return await outside.store.read(job)
 
 
 async def publish_checkpoint(outside: Outside) -> str | None:
