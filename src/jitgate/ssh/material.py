@@ -111,9 +111,10 @@ def _ecdsa(name: bytes, curve: EllipticCurve) -> Callable[[Reader], EllipticCurv
 # RFC 8032 5.1: the field, and the curve's constant d
 _P: Final = 2**255 - 19
 _D: Final = -121665 * pow(121666, -1, _P) % _P
-# y of the eight points whose order divides 8: under such a key anybody can make signatures
+# y of the points whose order is 4 or 8: under such a key anybody can make signatures.
+# Those of order 1 and 2 have x = 0, which the criterion below does not count as a square.
 _Y8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
-_SMALL_ORDER: Final = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
+_SMALL_ORDER: Final = frozenset({0, _Y8, _P - _Y8})
 
 
 def _ed25519(reader: Reader) -> Ed25519PublicKey:

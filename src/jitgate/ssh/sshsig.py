@@ -76,7 +76,7 @@ def armor(blob: bytes) -> str:
 def dearmor(text: str) -> bytes:
     """The blob of a text form, wrapped at whatever width; else `FormatError`."""
     body = text.removesuffix("\n")
-    if not body.startswith(_BEGIN) or not body.endswith(_END) or len(body) < len(_BEGIN) + len(_END):
+    if not body.startswith(_BEGIN) or not body.endswith(_END) or len(body) <= len(_BEGIN) + len(_END):
         raise FormatError("not an armoured SSH signature")
     return from_base64(body[len(_BEGIN) : -len(_END)].replace("\n", ""), MAX_BLOB)
 

@@ -100,7 +100,7 @@ def test_a_comment_cannot_carry_a_line():
     ids=["rsa 2048", "secp256k1", "brainpool", "dsa", "ed448", "x25519"],
 )
 def test_kinds_that_are_refused(generate):
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=r"not taken|2048 bits"):
         load_private_key(pem(generate()))
 
 
@@ -120,7 +120,6 @@ def test_a_weak_rsa_key_is_refused_in_both_forms():
         b"-----BEGIN OPENSSH PRIVATE KEY-----\n\xff\n-----END OPENSSH PRIVATE KEY-----\n",
         b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         made(Algorithm.ED25519).public.line().encode(),
-        closed(b"openssh-key-v2\x00"),
         closed(b"x"),
     ],
     ids=ascii,
@@ -133,6 +132,8 @@ def test_what_is_no_private_key_is_refused(file):
 def test_a_file_that_is_too_long_is_not_looked_at():
     with pytest.raises(FormatError, match="more than 65536"):
         load_private_key(bytes(65537))
+    with pytest.raises(FormatError, match="does not open"):
+        load_private_key(bytes(65536))
 
 
 def test_a_file_cut_or_changed_is_refused_or_still_the_same_key():
@@ -182,3 +183,9 @@ def test_a_compressed_point_in_the_private_part_is_refused():
     at = data.rindex(point)
     with pytest.raises(FormatError, match="does not open"):
         load_private_key(closed(data[:at] + b"\x02" + data[at + 1 :]))
+
+
+def test_another_version_of_the_file_is_refused():
+    data = opened(dump_private_key(software_key(Algorithm.ED25519, 0)).reveal())
+    with pytest.raises(FormatError, match="not an OpenSSH private key"):
+        load_private_key(closed(data.replace(b"openssh-key-v1", b"openssh-key-v2", 1)))

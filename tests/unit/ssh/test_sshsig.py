@@ -102,6 +102,8 @@ def test_a_signature_cut_anywhere_is_refused():
 def test_what_is_too_long_is_not_looked_at():
     with pytest.raises(FormatError, match="more than"):
         sshsig.verify(bytes(sshsig.MAX_BLOB + 1), SPACE, MESSAGE)
+    with pytest.raises(FormatError, match="not an SSH signature"):
+        sshsig.verify(bytes(sshsig.MAX_BLOB), SPACE, MESSAGE)
     with pytest.raises(FormatError, match="too many"):
         sshsig.dearmor(sshsig.armor(bytes(sshsig.MAX_BLOB * 2)))
 
@@ -171,7 +173,9 @@ def test_armour_in_another_form_is_refused(old, new):
         sshsig.dearmor(sshsig.armor(blob(made(Algorithm.ED25519))).replace(old, new))
 
 
-@pytest.mark.parametrize("text", ["", "-----BEGIN SSH SIGNATURE-----\n-----END SSH SIGNATURE-----"])
-def test_armour_around_nothing_is_refused(text):
+@pytest.mark.parametrize("between", ["", "\n", "\n\n"])
+def test_armour_around_nothing_is_refused(between):
     with pytest.raises(FormatError):
-        sshsig.dearmor(text)
+        sshsig.dearmor(f"-----BEGIN SSH SIGNATURE-----{between}-----END SSH SIGNATURE-----")
+    with pytest.raises(FormatError):
+        sshsig.dearmor("")
