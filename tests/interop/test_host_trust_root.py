@@ -1,6 +1,6 @@
 """`jitgate host trust` as on a real host: as root, on /etc/ssh, with StrictModes, and sshd found as it runs.
 
-In namespaces of its own: /etc/ssh, the user list and /run are the test's, and no process outside is seen or touched.
+In namespaces of its own: /etc and /run are the test's, and no process outside is seen or touched.
 """
 
 import os
@@ -35,8 +35,12 @@ pytestmark = pytest.mark.skipif(not allowed(), reason="needs root that may make 
 INSIDE = """\
 set -eu
 cd "$1"
+cp -a /etc etc
+rm -rf etc/ssh etc/passwd etc/group etc/shadow
+mkdir etc/ssh
+cp passwd group shadow etc
+mount --bind etc /etc
 mount --bind ssh /etc/ssh
-for file in passwd group shadow; do mount --bind $file /etc/$file; done
 mount -t tmpfs none /run
 mkdir -m 755 /run/sshd
 start() {{ "$sshd" -E "$PWD/log" "$@"; timeout 20 sh -c 'until grep -q "^Server listening" log; do sleep 0.02; done'; }}
