@@ -30,6 +30,7 @@ async def change_groups(world: World, name: str, *groups: str) -> None:
         for group in groups:
             row = (person.id, group, "default")
             tx.connection.exec_driver_sql("INSERT INTO person_group (person_id, name, realm_id) VALUES (?, ?, ?)", row)
+        tx.move_epoch()  # as every act that changes what somebody is does
 
     await world.store.write(job)
 

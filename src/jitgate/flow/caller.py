@@ -8,10 +8,11 @@ from jitgate.core.errors import BadInput, Denied, Error, NotSignedIn
 from jitgate.core.secret import Secret
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.identity.model import RegisteredKey, SignIn, VerifiedIdentity
+from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.identity.proof import ProofClaim, verify_proof
 from jitgate.identity.sign_in import resume
 from jitgate.identity.tokens import token_hash
+from jitgate.ssh.pubkey import PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,22 @@ class Caller:
 async def authenticate(outside: Outside, token: Secret[str], source: str) -> Caller:
     """The caller of a request that carries a session token; `NotSignedIn` if it has none in force."""
     hashed = token_hash(token)
-    return await outside.store.read(lambda tx: resume_caller(tx, outside, hashed, source))
+    sign_in, person = await outside.store.recall(("sign-in", hashed), lambda tx: _signed_in(tx, hashed))
+    return Caller(resume(sign_in, person, outside.clock()), sign_in, source)
 
 
 def resume_caller(tx: Tx, outside: Outside, hashed_token: bytes, source: str) -> Caller:
+    """Inside a transaction: the caller as of now."""
+    sign_in, person = _signed_in(tx, hashed_token)
+    return Caller(resume(sign_in, person, outside.clock()), sign_in, source)
+
+
+def _signed_in(tx: Tx, hashed_token: bytes) -> tuple[SignIn, Person]:
     sign_in = tx.sign_ins.by_token_hash(hashed_token)
     person = tx.people.by_id(sign_in.person_id) if sign_in else None
-    identity = resume(sign_in, person, outside.clock())
-    if sign_in is None:
-        raise NotSignedIn("the sign-in has ended")  # `resume` has refused it already
-    return Caller(identity, sign_in, source)
+    if sign_in is None or person is None:
+        raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
+    return sign_in, person
 
 
 def check_again(tx: Tx, outside: Outside, caller: Caller) -> Caller:
@@ -68,11 +75,22 @@ async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_
     if claim.subject != caller.identity.person_id:
         raise BadInput("the proof is for another person", "sign for your own person id", code="bad_proof")
     key = verify_proof(unverified_proof, claim, origins=outside.origins, now=outside.clock())
-    registered = await outside.store.read(lambda tx: tx.keys.current(key))
-    if registered is None or registered.person_id != caller.identity.person_id:
-        what = "the key that signed this request is not registered to you"
-        raise Denied(what, "jitctl keys ls", code="key_not_registered")
+    registered = await outside.store.recall(("key", key), lambda tx: _registered(tx, key))
+    if registered.person_id != caller.identity.person_id:
+        raise _not_registered()
     return replace(caller, key=registered)
+
+
+def _registered(tx: Tx, key: PublicKey) -> RegisteredKey:
+    registered = tx.keys.current(key)
+    if registered is None:
+        raise _not_registered()
+    return registered
+
+
+def _not_registered() -> Denied:
+    what = "the key that signed this request is not registered to you"
+    return Denied(what, "jitctl keys ls", code="key_not_registered")
 
 
 async def record_unproved(outside: Outside, caller: Caller, error: Error, method: str, route: str) -> None:

@@ -27,6 +27,8 @@ from jitgate.grants.lifecycle import is_active, state
 from jitgate.grants.model import Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
 from jitgate.identity.keys import check_not_refused
+from jitgate.identity.model import VerifiedIdentity
+from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.model import Facts
 from jitgate.sessions.model import Host
 
@@ -44,15 +46,22 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What was decided, and the revocation epoch it was decided under."""
+class _Facts:
+    """What an issue is decided on: good until the revocation epoch moves."""
 
     epoch: int
-    spec: CertSpec
-    authority: Authority
+    identity: VerifiedIdentity
     grant: Grant
     target: Target
     host: Host
+    policy: PolicyBundle | None
+    authority: Authority
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    facts: _Facts
+    spec: CertSpec
     policy_digest: str
 
 
@@ -63,63 +72,70 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
     """
     try:
         for _ in range(ATTEMPTS):
-            plan = await outside.store.read(lambda tx: _plan(tx, outside, caller, grant_id, host_name))
-            serial = await outside.serials.take(outside.store, plan.authority)
+            facts = await outside.store.recall(
+                ("issue", caller.sign_in.id, caller.proved_key().id, grant_id, host_name),
+                lambda tx: _facts(tx, outside, caller, grant_id, host_name),
+            )
+            plan = _plan(facts, outside, caller)
+            serial = await outside.serials.take(outside.store, facts.authority)
             try:
                 issued = await issue(plan.spec, serial, outside.random(NONCE_BYTES), outside.signer)
             except SerialUsed:
                 continue  # the signer started anew and takes only serials above all that it signed before
             if await outside.store.write(partial(_commit, outside=outside, caller=caller, plan=plan, issued=issued)):
-                return Issued(issued, plan.grant, plan.host, plan.target.login)
+                return Issued(issued, facts.grant, facts.host, facts.target.login)
         raise Unreachable("too much changed while the certificate was made", "try again")
     except Error as error:
         await _record_refusal(outside, caller, error, grant_id, host_name)
         raise
 
 
-def _plan(tx: Tx, outside: Outside, caller: Caller, grant_id: str, host_name: str) -> _Plan:
+def _facts(tx: Tx, outside: Outside, caller: Caller, grant_id: str, host_name: str) -> _Facts:
     """Everything that has to hold, read at one moment. The epoch is read first, so that it can only be too old."""
     epoch = tx.epoch()
-    now = outside.clock()
     caller = check_again(tx, outside, caller)
-    identity, key = caller.identity, caller.proved_key().key
-    check_not_refused(key, outside.refused_keys)
     grant = tx.grants.by_id(grant_id)
-    if grant is None or grant.person_id != identity.person_id:
+    if grant is None or grant.person_id != caller.identity.person_id:
         raise NotFound(f"no grant {shown(grant_id)} of yours", "jitctl grants ls")
-    if not is_active(grant, now):
-        raise Conflict(f"the grant has {state(grant, now)}", "ask again: jitctl vm connect")
     target = next((target for target in grant.targets if target.host == host_name), None)
     host = tx.hosts.by_name(grant.realm, host_name)
     if target is None or host is None:
         raise NotFound(f"the grant does not name a host {shown(host_name)}", "jitctl grants ls")
-    facts = Facts(host_facts(host), now, caller.source)
-    decision = still_permitted(grant, target, identity, facts, policy_in_force(tx))
-    narrowed = narrow(grant, decision, now)
     authority = authority_for(tx, grant.realm, CaKind.USER)
-    spec = shape(narrowed, target, key, authority.key, now)
-    return _Plan(epoch, spec, authority, grant, target, host, decision.policy_digest)
+    return _Facts(epoch, caller.identity, grant, target, host, policy_in_force(tx), authority)
+
+
+def _plan(facts: _Facts, outside: Outside, caller: Caller) -> _Plan:
+    """Decide on the facts as of now. `caller` was resumed for this very request, so that their sign-in runs."""
+    now, key, grant = outside.clock(), caller.proved_key().key, facts.grant
+    check_not_refused(key, outside.refused_keys)
+    if not is_active(grant, now):
+        raise Conflict(f"the grant has {state(grant, now)}", "ask again: jitctl vm connect")
+    asked = Facts(host_facts(facts.host), now, caller.source)
+    decision = still_permitted(grant, facts.target, facts.identity, asked, facts.policy)
+    spec = shape(narrow(grant, decision, now), facts.target, key, facts.authority.key, now)
+    return _Plan(facts, spec, decision.policy_digest)
 
 
 def _commit(tx: Tx, outside: Outside, caller: Caller, plan: _Plan, issued: IssuedCert) -> bool:
     """Write certificate and event if nothing was taken away meanwhile; else only that this serial is burnt."""
     certificate = issued.certificate
     body = certificate.body
-    if tx.epoch() != plan.epoch:
+    if tx.epoch() != plan.facts.epoch:
         record_burnt(tx, outside, certificate)
         return False
     now = outside.clock()
-    tx.certificates.add(body, plan.authority, now, grant=plan.grant)
+    tx.certificates.add(body, plan.facts.authority, now, grant=plan.facts.grant)
     tx.log.append(
         certificate_event(
             certificate,
             caller.actor,
-            f"{plan.target.login}@host:{plan.target.host}",
-            plan.grant.realm,
+            f"{plan.facts.target.login}@host:{plan.facts.target.host}",
+            plan.facts.grant.realm,
             now,
-            grant=plan.grant.id,
+            grant=plan.facts.grant.id,
             source=caller.source,
-            more=(("role", plan.grant.role), ("policy", plan.policy_digest)),
+            more=(("role", plan.facts.grant.role), ("policy", plan.policy_digest)),
         )
     )
     return True

@@ -5,7 +5,7 @@ committed with one full sync; a job that raises leaves no trace, one that return
 Events that a job appends to `tx.log` are written in that same commit, and get their index there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeVar
 
 from jitgate.audit.events import Event
@@ -165,3 +165,9 @@ class Tx(Protocol):
 class Store(Protocol):
     async def write(self, job: Callable[[Tx], T]) -> T: ...
     async def read(self, job: Callable[[Tx], T]) -> T: ...
+    async def recall(self, key: Hashable, job: Callable[[Tx], T]) -> T:
+        """`read`, or what it gave for the same key under the same revocation epoch. What raises is not kept.
+
+        For facts that only an act which moves the epoch can take away; the key says all that the job depends on.
+        """
+        ...

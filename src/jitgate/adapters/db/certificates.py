@@ -11,6 +11,8 @@ from jitgate.grants.model import Grant
 from jitgate.sessions.model import Host
 from jitgate.ssh.cert import CertificateBody
 
+_ADD = insert(t.certificate)  # made once: this is the hot path
+
 
 class Certificates:
     def __init__(self, connection: Connection) -> None:
@@ -25,22 +27,21 @@ class Certificates:
         grant: Grant | None = None,
         host: Host | None = None,
     ) -> None:
-        self._c.execute(
-            insert(t.certificate).values(
-                ca_key_id=authority.id,
-                serial=body.serial,
-                realm_id=authority.realm,
-                grant_id=grant and grant.id,
-                person_id=grant and grant.person_id,
-                host_id=host and host.id,
-                key_id=body.key_id,
-                fingerprint=body.key.fingerprint,
-                principals=json.dumps(body.principals),
-                valid_after=body.valid_after * SECOND,
-                valid_before=body.valid_before * SECOND,
-                issued_at=at,
-            )
-        )
+        row = {
+            "ca_key_id": authority.id,
+            "serial": body.serial,
+            "realm_id": authority.realm,
+            "grant_id": grant and grant.id,
+            "person_id": grant and grant.person_id,
+            "host_id": host and host.id,
+            "key_id": body.key_id,
+            "fingerprint": body.key.fingerprint,
+            "principals": json.dumps(body.principals),
+            "valid_after": body.valid_after * SECOND,
+            "valid_before": body.valid_before * SECOND,
+            "issued_at": at,
+        }
+        self._c.execute(_ADD, row)
 
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
         valid = (t.certificate.c.grant_id == grant_id) & (t.certificate.c.valid_before > valid_at)

@@ -16,6 +16,11 @@ from jitgate.core.ids import Random
 
 STATE_ROW = 1
 
+# Made once: these run in every group.
+_ADD = insert(t.event)
+_EDGE = select(t.log_state.c.frontier)
+_MOVE_EDGE = update(t.log_state).where(t.log_state.c.id == STATE_ROW)
+
 
 class Log:
     def __init__(self, connection: Connection) -> None:
@@ -38,12 +43,12 @@ class Log:
             return
         frontier, entries = log.append(self.frontier(), self._pending, random=random)
         rows = [entry.columns._asdict() | {"leaf": entry.leaf, "personal": entry.personal} for entry in entries]
-        self._c.execute(insert(t.event), rows)
-        self._c.execute(update(t.log_state).where(t.log_state.c.id == STATE_ROW).values(frontier=frontier.encode()))
+        self._c.execute(_ADD, rows)
+        self._c.execute(_MOVE_EDGE, {"frontier": frontier.encode()})
         self._pending.clear()
 
     def frontier(self) -> tree.Frontier:
-        return tree.decode(self._c.execute(select(t.log_state.c.frontier)).scalar_one())
+        return tree.decode(self._c.execute(_EDGE).scalar_one())
 
     def checkpoint_body(self) -> bytes:
         """What a checkpoint of the log as it stands would say."""

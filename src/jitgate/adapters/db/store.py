@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ from jitgate.core.ids import Random
 
 T = TypeVar("T")
 
+RECALLED_MAX = 20_000  # facts of so many callers, keys and grants; a few kB each
 READERS = 4  # threads and connections that read at the same time
 
 
@@ -31,12 +32,29 @@ class Store:
         self._reading = reading
         self._writer = Writer(writing, random)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="jitgate-reader")
+        self._recalled: dict[Hashable, tuple[int, Any]] = {}  # with the epoch that they were read under
 
     async def write(self, job: Callable[[Transaction], T]) -> T:
         return await self._writer.submit(job)
 
     async def read(self, job: Callable[[Transaction], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
+
+    async def recall(self, key: Hashable, job: Callable[[Transaction], T]) -> T:
+        """`read`, or what it gave for the same key under the same revocation epoch. What raises is not kept.
+
+        For facts that only an act which moves the epoch can take away; the key says all that the job depends on.
+        """
+        epoch = self._writer.epoch  # before the read: what comes of it can only be newer
+        known = self._recalled.get(key)
+        if known is not None and known[0] == epoch:
+            found: T = known[1]
+            return found
+        found = await self.read(job)
+        if len(self._recalled) >= RECALLED_MAX:
+            self._recalled.clear()
+        self._recalled[key] = (epoch, found)
+        return found
 
     def _read(self, job: Callable[[Transaction], T]) -> T:
         with self._reading.connect() as connection:
@@ -89,7 +107,7 @@ def _engine(url: str, *, read_only: bool = False) -> Engine:
             "this version keeps its data in SQLite only", "database = 'sqlite:////var/lib/jitgate/jitgate.db'"
         )
     _check_file(Path(parsed.database))
-    engine = create_engine(parsed)
+    engine = create_engine(parsed, hide_parameters=True)  # hashes and seeds are among them; errors go to the log
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection

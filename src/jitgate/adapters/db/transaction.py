@@ -20,6 +20,7 @@ REVOCATION_EPOCH = "revocation_epoch"
 class Transaction:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._epoch: int | None = None  # as this transaction knows it
         self.people = People(connection)
         self.throttles = Throttles(connection)
         self.sign_ins = SignIns(connection)
@@ -40,7 +41,14 @@ class Transaction:
             self.connection.execute(insert(t.meta).values(name=name, value=value))
 
     def epoch(self) -> int:
-        return int(self.value(REVOCATION_EPOCH) or 0)
+        if self._epoch is None:
+            self._epoch = int(self.value(REVOCATION_EPOCH) or 0)
+        return self._epoch
 
     def move_epoch(self) -> None:
-        self.set_value(REVOCATION_EPOCH, str(self.epoch() + 1))
+        self._epoch = self.epoch() + 1
+        self.set_value(REVOCATION_EPOCH, str(self._epoch))
+
+    def forget_epoch(self) -> None:
+        """A part of this transaction was undone: ask the database again."""
+        self._epoch = None

@@ -34,8 +34,13 @@ class _Waiting(Generic[T]):
 
 
 class Writer:
+    epoch: int
+    """The revocation epoch after the last commit. Never behind what a reader sees, for there is one writer."""
+
     def __init__(self, engine: Engine, random: Random) -> None:
         self._engine = engine
+        with engine.begin() as connection:
+            self.epoch = Transaction(connection).epoch()
         self._random = random
         self._queue: queue.Queue[_Waiting[Any] | None] = queue.Queue(WAITING_MAX)
         self._thread = threading.Thread(target=self._run, name="jitgate-writer")
@@ -87,6 +92,8 @@ class Writer:
                 for waiting in group:
                     self._run_job(connection, transaction, waiting)
                 transaction.log.write_pending(self._random)
+                epoch = transaction.epoch()
+            self.epoch = epoch
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the group is kept and all are told
             for waiting in group:
                 waiting.error = waiting.error or _failed(error)
@@ -94,14 +101,15 @@ class Writer:
     @staticmethod
     def _run_job(connection: Connection, transaction: Transaction, waiting: _Waiting[Any]) -> None:
         before = transaction.log.mark()
-        savepoint = connection.begin_nested()
+        connection.exec_driver_sql("SAVEPOINT job")  # plain SQL: a third of what begin_nested() costs
         try:
             waiting.result = waiting.job(transaction)
-            savepoint.commit()
         except Exception as error:  # noqa: BLE001  # handed to the caller whose job it was
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
             transaction.log.back_to(before)
-            savepoint.rollback()
+            transaction.forget_epoch()
             waiting.error = error
+        connection.exec_driver_sql("RELEASE SAVEPOINT job")
 
 
 def _failed(error: Exception) -> Unreachable:
