@@ -14,7 +14,7 @@ from jitgate.flow.outside import Outside
 def make_api() -> FastAPI:
     """The routes, without anything behind them: what `/openapi.json` describes."""
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json is enough.
-    app = FastAPI(title="jitgate", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="jitgate", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     for routes in (routes_public, routes_identity, routes_access, routes_audit):
         app.include_router(routes.router)
     add_problem_handlers(app)

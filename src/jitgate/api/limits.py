@@ -1,5 +1,6 @@
 """Around every request: a request id, a bound on its body, and headers that every answer carries."""
 
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jitgate.core.clock import Clock
@@ -14,14 +15,6 @@ _HEADERS = [
     (b"strict-transport-security", b"max-age=31536000"),
     (b"referrer-policy", b"no-referrer"),
 ]
-_TOO_LARGE = (
-    b'{"type":"urn:jitgate:problem:too_large","title":"too large","status":413,"code":"too_large",'
-    b'"detail":"the request is too large","hint":"at most 64 KiB","request_id":""}'
-)
-
-
-class _TooLargeError(Exception):
-    pass
 
 
 class Limits:
@@ -38,27 +31,20 @@ class Limits:
         request_id = new_id(self._clock(), self._random)
         scope["jitgate.request_id"] = request_id
         received = 0
-        started = False
 
         async def bounded() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > BODY_MAX:
-                raise _TooLargeError
+                raise HTTPException(413)  # FastAPI's own: it takes any other error for a body that is malformed
             return message
 
         async def with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+                if received > BODY_MAX:  # the rest of the body is not waited for
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        try:
-            await self._app(scope, bounded, with_headers)
-        except _TooLargeError:
-            if not started:
-                headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-                await with_headers({"type": "http.response.start", "status": 413, "headers": headers})
-                await send({"type": "http.response.body", "body": _TOO_LARGE})
+        await self._app(scope, bounded, with_headers)

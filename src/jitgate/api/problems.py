@@ -12,8 +12,14 @@ from starlette.responses import Response
 
 from jitgate.core.errors import Error
 from jitgate.core.outcome import Check
+from jitgate.core.text import shown
 
 _LOG = logging.getLogger("jitgate.api")
+_HTTP = {
+    404: ("not_found", "no such address", "see /openapi.json"),
+    405: ("method_not_allowed", "not with this method", "see /openapi.json"),
+    413: ("too_large", "the request is too large", "at most 64 KiB"),
+}
 
 
 def check_json(check: Check) -> dict[str, str]:
@@ -59,16 +65,15 @@ async def _on_error(request: Request, error: Error) -> Response:
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
-    # Only where and what kind: the value itself may be a password.
+    # Only where and what kind: the value itself may be a password. Where is a stranger's word for an unknown field.
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return problem(request, 400, "bad_input", f"{where}: {first['msg'].lower()}", "see /openapi.json")
+    return problem(request, 400, "bad_input", f"{shown(where)[1:-1]}: {first['msg'].lower()}", "see /openapi.json")
 
 
 async def _on_http(request: Request, error: HTTPException) -> Response:
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_input")
-    what = {404: "no such address", 405: "not with this method"}.get(error.status_code, "the request is wrong")
-    return problem(request, error.status_code, code, what, "see /openapi.json")
+    code, what, hint = _HTTP.get(error.status_code, ("bad_input", "the request is wrong", "see /openapi.json"))
+    return problem(request, error.status_code, code, what, hint)
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:
