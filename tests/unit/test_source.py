@@ -17,7 +17,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manag
 MADE_IN = {"Permit": "policy", "Grant": "grants", "IssuedCert": "ca"}
 # In pieces, so that this file does not hold what it forbids.
 MACHINE_PATH = re.compile("/wo" + "rk/|/ro" + "ot/")
-UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b")
 
 
 def files(*folders: str, suffix: str = "") -> list[Path]:
