@@ -1,7 +1,8 @@
 """One port for everything: accept, look at the first bytes without taking them, hand the socket on.
 
-A client that says nothing costs one socket and one timer until `FIRST_BYTES_S`; beyond `WAITING_MAX` of them new
-connections are closed at once, so that silence cannot use the service up.
+A client that says nothing costs one socket and one timer until `FIRST_BYTES_S`; beyond `WAITING_MAX` of them the one
+that has been silent longest is closed for each new one. So silence neither uses the service up nor keeps others out:
+who means to speak does so within a round trip.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from functools import partial
 
 FIRST_BYTES_S = 10.0  # seconds; a slow mobile link sends its first packet well within
-WAITING_MAX = 1024  # silent connections at a time
+WAITING_MAX = 1024  # connections at a time that are silent or in a handshake
 ACCEPT_PAUSE_S = 0.1  # seconds to wait when the system has no descriptor left
 
 _LOG = logging.getLogger("jitgate.gateway")
@@ -41,7 +43,7 @@ async def listen(listener: socket.socket, handlers: Mapping[Carries, Handler]) -
     """Accept until cancelled. The listener is non-blocking and stays the caller's; each accepted socket is handed on
     to the handler for what it carries, or closed."""
     loop = asyncio.get_running_loop()
-    waiting: set[asyncio.Task[None]] = set()
+    waiting: dict[asyncio.Task[None], None] = {}  # in the order of their coming
     try:
         while True:
             try:
@@ -51,14 +53,21 @@ async def listen(listener: socket.socket, handlers: Mapping[Carries, Handler]) -
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             if len(waiting) >= WAITING_MAX:
-                connection.close()
-                continue
+                oldest = next(iter(waiting))
+                del waiting[oldest]
+                oldest.cancel()
             task = asyncio.create_task(_hand_on(connection, handlers))
-            waiting.add(task)
-            task.add_done_callback(waiting.discard)
+            waiting[task] = None
+            task.add_done_callback(partial(_gone, waiting, connection))
     finally:
         for task in waiting:
             task.cancel()
+
+
+def _gone(waiting: dict[asyncio.Task[None], None], connection: socket.socket, task: asyncio.Task[None]) -> None:
+    waiting.pop(task, None)
+    if task.cancelled():  # perhaps before it began, so it cannot close its connection itself
+        connection.close()
 
 
 async def _hand_on(connection: socket.socket, handlers: Mapping[Carries, Handler]) -> None:
@@ -75,9 +84,9 @@ async def _hand_on(connection: socket.socket, handlers: Mapping[Carries, Handler
             await handler(connection)
     except (OSError, TimeoutError):
         connection.close()
-    except asyncio.CancelledError:
+    except Exception:  # noqa: BLE001  # whatever it was, it is this connection's end and no other's
         connection.close()
-        raise
+        _LOG.exception("a connection crashed")
 
 
 async def _peek(connection: socket.socket) -> bytes:
