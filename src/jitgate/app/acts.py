@@ -30,6 +30,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             "user enable": _user_enable,
             "host add": _host_add,
             "host ls": _host_ls,
+            "host renew": _host_renew,
             "host rm": _host_rm,
             "policy apply": _policy_apply,
         }.items()
@@ -77,18 +78,11 @@ async def _host_add(outside: Outside, actor: Actor, told: Json) -> Json:
         labels=told["labels"],
         host_key_line=told["host_key"],
     )
-    host = added.host
-    trust = HostTrust(
-        realm=host.realm,
-        host=host.name,
-        alias=host.alias,
-        scopes=(f"host:{host.name}",),
-        logins=host.logins,
-        user_ca=added.user_authorities,
-        host_key=host.key,
-        host_certificate=added.certificate,
-    )
-    return {"host": _host(host), "trust": dump(trust)}
+    return _trusting(added)
+
+
+async def _host_renew(outside: Outside, actor: Actor, told: Json) -> Json:
+    return _trusting(await hosts.renew_host(outside, actor, told["name"]))
 
 
 async def _host_ls(outside: Outside, _actor: Actor, _told: Json) -> Json:
@@ -111,6 +105,21 @@ async def _policy_apply(outside: Outside, actor: Actor, told: Json) -> Json:
         "lost_denials": list(change.lost_denials),
         "changed_denials": list(change.changed_denials),
     }
+
+
+def _trusting(added: hosts.AddedHost) -> Json:
+    host = added.host
+    trust = HostTrust(
+        realm=host.realm,
+        host=host.name,
+        alias=host.alias,
+        scopes=(f"host:{host.name}",),
+        logins=host.logins,
+        user_ca=added.user_authorities,
+        host_key=host.key,
+        host_certificate=added.certificate,
+    )
+    return {"host": _host(host), "trust": dump(trust)}
 
 
 def _person(person: Person) -> dict[str, Any]:

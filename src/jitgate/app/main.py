@@ -30,6 +30,7 @@ _COMMANDS: Entries = {
         {
             "add": ("host:add", "Make a host known; write what it has to trust."),
             "ls": ("host:list_hosts", "List the hosts."),
+            "renew": ("host:renew", "Sign a new certificate for a host; write its trust file anew."),
             "rm": ("host:remove", "Forget a host."),
             "trust": ("host_trust:host_trust", "On the host: let sshd take this realm's certificates."),
         },

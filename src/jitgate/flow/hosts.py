@@ -1,7 +1,7 @@
 """Hosts, as an operator makes them known. A known host gets a certificate that names it, and nothing else."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jitgate.audit.events import Actor, Event, EventType
@@ -15,7 +15,7 @@ from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.sessions.model import Host, host_alias
+from jitgate.sessions.model import Host
 from jitgate.ssh.cert import Certificate, to_be_signed
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 
@@ -48,30 +48,8 @@ async def add_host(
     now = outside.clock()
     host = Host(outside.new_id(now), realm, name, address, port, dict(labels), tuple(logins), key, now)
 
-    def facts(tx: Tx) -> tuple[int, Authority, list[PublicKey]]:
-        epoch = tx.epoch()
-        if tx.hosts.by_name(realm, name) is not None:
-            raise _exists(name)
-        return (
-            epoch,
-            authority_for(tx, realm, CaKind.HOST),
-            [each.key for each in tx.authorities.all() if each.realm == realm and each.kind is CaKind.USER],
-        )
-
-    epoch, authority, user_authorities = await outside.store.read(facts)
-    spec = shape_host(realm, name, host_alias(realm, name), key, authority.key, now)
-    serial = await outside.serials.take(outside.store, authority)
-    issued = await issue(spec, serial, outside.random(NONCE_BYTES), outside.signer)
-    certificate = issued.certificate
-
-    def job(tx: Tx) -> Error | None:
-        """An error is returned, not raised: the certificate is signed, so the log has to say that it never leaves."""
-        standing = tx.hosts.by_name(realm, name)
-        if standing is not None or tx.epoch() != epoch:
-            record_burnt(tx, outside, certificate)
-            return _exists(name) if standing else Unreachable("too much changed meanwhile", "try again")
+    def add(tx: Tx) -> None:
         tx.hosts.add(host)
-        tx.certificates.add(certificate.body, authority, now, host=host)
         labels_text = " ".join(f"{key}={value}" for key, value in sorted(host.labels.items()))
         tx.log.append(
             Event(
@@ -90,16 +68,72 @@ async def add_host(
                 ),
             )
         )
-        tx.log.append(certificate_event(certificate, actor, f"host:{name}", realm, now))
+
+    def check(standing: Host | None) -> Error | None:
+        return None if standing is None else _exists(name)
+
+    return await _certify(outside, actor, host, check, add)
+
+
+async def renew_host(outside: Outside, actor: Actor, name: str, realm: str = DEFAULT_REALM) -> AddedHost:
+    """A new certificate for a known host, for the key it is known by; the old one ends by itself."""
+    host = await outside.store.read(lambda tx: tx.hosts.by_name(realm, name))
+    if host is None:
+        raise _unknown(name)
+
+    def check(standing: Host | None) -> Error | None:
+        return None if standing is not None and standing.id == host.id else _unknown(name)
+
+    return await _certify(outside, actor, host, check, lambda _: None)
+
+
+async def _certify(
+    outside: Outside,
+    actor: Actor,
+    host: Host,
+    check: Callable[[Host | None], Error | None],
+    also: Callable[[Tx], None],
+) -> AddedHost:
+    """Sign a host's certificate, and write it together with `also`. `check` is asked about what stands under the name,
+    before signing and again in the transaction that writes."""
+    now = outside.clock()
+
+    def facts(tx: Tx) -> tuple[int, Authority, tuple[PublicKey, ...]]:
+        epoch = tx.epoch()
+        if error := check(tx.hosts.by_name(host.realm, host.name)):
+            raise error
+        users = [each.key for each in tx.authorities.all() if each.realm == host.realm and each.kind is CaKind.USER]
+        return epoch, authority_for(tx, host.realm, CaKind.HOST), tuple(users)
+
+    epoch, authority, user_authorities = await outside.store.read(facts)
+    spec = shape_host(host.realm, host.name, host.alias, host.key, authority.key, now)
+    serial = await outside.serials.take(outside.store, authority)
+    certificate = (await issue(spec, serial, outside.random(NONCE_BYTES), outside.signer)).certificate
+
+    def job(tx: Tx) -> Error | None:
+        """An error is returned, not raised: the certificate is signed, so the log has to say that it never leaves."""
+        error = check(tx.hosts.by_name(host.realm, host.name))
+        if error is None and tx.epoch() != epoch:
+            error = Unreachable("too much changed meanwhile", "try again")
+        if error is not None:
+            record_burnt(tx, outside, certificate)
+            return error
+        also(tx)
+        tx.certificates.add(certificate.body, authority, now, host=host)
+        tx.log.append(certificate_event(certificate, actor, f"host:{host.name}", host.realm, now))
         return None
 
     if error := await outside.store.write(job):
         raise error
-    return AddedHost(host, certificate, tuple(user_authorities))
+    return AddedHost(host, certificate, user_authorities)
 
 
 def _exists(name: str) -> Conflict:
     return Conflict(f"there is a host {shown(name)} already", "jitgate host ls; jitgate host rm NAME")
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"no host {shown(name)}", "jitgate host ls")
 
 
 async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DEFAULT_REALM) -> Host:
@@ -109,7 +143,7 @@ async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DE
     def job(tx: Tx) -> Host:
         host = tx.hosts.by_name(realm, name)
         if host is None:
-            raise NotFound(f"no host {shown(name)}", "jitgate host ls")
+            raise _unknown(name)
         tx.hosts.remove(host.id, now)
         tx.move_epoch()
         tx.log.append(Event(EventType.HOST_REMOVED, "done", now, realm, actor, target=f"host:{name}"))

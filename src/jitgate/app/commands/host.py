@@ -64,6 +64,23 @@ def add(
     click.echo(f"jitgate: {name} is known; on the host, as root: jitgate host trust {path.name}", err=True)
 
 
+@click.command(epilog=examples("jitgate host renew web1\njitgate host renew web1 --out /tmp/web1.trust"))
+@click.argument("name")
+@config_option
+@output_option
+@click.option("--out", type=click.Path(path_type=Path), help="Where the trust file goes.  [default: NAME.trust]")
+def renew(name: str, config: Path, output: str, out: Path | None) -> None:
+    """Sign a new certificate for a known host, and write its trust file anew: a host certificate lives 90 days.
+
+    Then, on the host as root, the same as the first time: `jitgate host trust NAME.trust`.
+    """
+    path = out or Path(f"{check_name('host', name)}.trust")
+    done = operate(settings_of(config), "host renew", {"name": name})
+    path.write_text(done["trust"])
+    show(output, done["host"] | {"trust_file": str(path)}, [str(path)])
+    click.echo(f"jitgate: {name} has a new certificate; on the host, as root: jitgate host trust {path.name}", err=True)
+
+
 @click.command(epilog=examples("jitgate host ls\njitgate host ls -o json"))
 @config_option
 @output_option
