@@ -52,6 +52,7 @@ def test_a_grant_fixes_what_the_permit_says():
 
 def test_only_a_permit_of_this_moment_for_a_new_grant_opens_one():
     permit = permitted(policy(WEB), OPS, ASK)
+    open_grant(permit, (), NOW + 60 * SECOND, lambda: GRANT)
     for late in (NOW + 61 * SECOND, NOW - 61 * SECOND):
         with pytest.raises(BadInput, match="not decided now"):
             open_grant(permit, (), late, lambda: GRANT)

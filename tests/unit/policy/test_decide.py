@@ -5,6 +5,7 @@ from tests.unit.policy.given import NOW, WEB, facts, host, permitted, person, po
 
 from jitgate.core.outcome import Outcome
 from jitgate.identity.model import Factor
+from jitgate.policy.checks import span
 from jitgate.policy.decide import decide
 from jitgate.policy.model import Ask, Deny, Facts, HostFacts, Permit, Renewal
 
@@ -236,6 +237,34 @@ def test_a_condition_that_breaks_or_is_false_refuses():
     crashed = refused(bundle, OPS, Ask("web1"))
     assert crashed.checks[-1].outcome is Outcome.CRASHED
     assert crashed.why == "the host has no label 'team'"
+
+
+def test_a_condition_about_an_address_that_cannot_be_read_breaks():
+    known = facts(source="unix")
+    allowing = WEB.replace("groups: [ops]", "groups: [ops], condition: \"source.ip != '10.0.0.1'\"")
+    assert refused(policy(allowing), OPS, Ask("web1"), known).checks[-1].outcome is Outcome.CRASHED
+    forbidding = FREEZE + "who: {condition: \"source.ip == '10.0.0.1'\"}\n"
+    assert refused(policy(WEB, forbidding), OPS, Ask("web1"), known).code == "denied_by_rule"
+
+
+@pytest.mark.parametrize(("grant", "minutes"), [("8h", 480), ("61s", 2), ("5s", 1)])
+def test_request_minutes_are_the_roles_when_none_are_asked_for(grant, minutes):
+    condition = f"groups: [ops], condition: 'request.minutes == {minutes}'"
+    bundle = policy(WEB.replace("groups: [ops]", condition) + f"how_long: {{grant: {grant}}}\n")
+    seconds = permitted(bundle, OPS, Ask("web1")).grant_s
+    again = decide(OPS, Ask("web1", role="web"), facts(), bundle, renewing=Renewal(NOW, seconds))
+    assert isinstance(again, Permit)
+
+
+def test_the_words_of_a_refusal():
+    labelled = WEB.replace("hosts: [web1]", "labels: {env: prod, tier: [web, app]}")
+    why = refused(policy(labelled), OPS, Ask("web1", role="web")).why
+    assert why == "web1 has no label tier=web or app"
+    elsewhere = HostFacts("web1", "acme", {}, ("ubuntu",))
+    assert refused(policy(WEB), OPS, Ask("web1", role="web"), facts(elsewhere)).why == "the role is for realm default"
+    nothing = refused(policy(WEB), OPS, Ask("web1"), facts(host("web1", "admin")))
+    assert nothing.why == "web1 has none of the role's logins: ubuntu"
+    assert [span(seconds) for seconds in (86400, 7200, 5400, 90)] == ["1d", "2h", "90m", "90s"]
 
 
 def test_the_condition_is_not_run_for_a_role_that_cannot_match():
