@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from tests.unit.ca.samples import GRANT, NOW, RULES, WEB1, MemorySigner, finish, private, public
+from tests.unit.ssh.made import Made, string
+from tests.unit.ssh.raw import FOREVER, Raw, option, strings
 
 from jitgate.adapters.signers import desk as module
 from jitgate.adapters.signers.desk import Desk
@@ -12,6 +14,7 @@ from jitgate.ca import signed
 from jitgate.ca.model import SignedEntry, SignerRefusal, SignRequest
 from jitgate.ca.shape import shape, shape_host
 from jitgate.ca.signed import NOTHING, Summary, parse_line
+from jitgate.core.clock import SECOND
 from jitgate.core.errors import Unsafe
 from jitgate.ssh.cert import to_be_signed
 from jitgate.ssh.private import SoftwareKey
@@ -93,6 +96,43 @@ def test_nothing_is_signed_when_the_list_cannot_be_written():
     with pytest.raises(OSError, match="No space"):
         desk.sign([order(1)])
     assert uses == []
+
+
+RAW = Raw(
+    Made(public("user"), private("user").sign),
+    subject=string(public("laptop").blob[-32:]),
+    key_id=b"jitgate grant=" + GRANT.id.encode() + b" person=alice",
+    principals=strings(b"ubuntu@host:web1"),
+    after=NOW // SECOND,
+    before=NOW // SECOND + 60,
+)
+NEVER = {
+    "no principal": RAW.but(principals=b""),
+    "an empty principal": RAW.but(principals=strings(b"")),
+    "a list in one principal": RAW.but(principals=strings(b"ubuntu@host:web1,root@host:web1")),
+    "every login": RAW.but(principals=strings(b"*@host:web1")),
+    "a control character": RAW.but(principals=strings(b"ubuntu@host:web1\n")),
+    "the same principal twice": RAW.but(principals=strings(b"ubuntu@host:web1", b"ubuntu@host:web1")),
+    "for ever": RAW.but(before=FOREVER),
+    "no serial": RAW.but(serial=0),
+    "an unknown critical option": RAW.but(critical=option(b"open-sesame", b"x")),
+    "a certificate as the key": RAW.but(kind=b"ssh-dss-cert-v01@openssh.com"),
+    "something behind the end": RAW.but(tail=b"\0"),
+}
+
+
+@pytest.mark.parametrize("raw", NEVER.values(), ids=NEVER)
+def test_what_no_certificate_may_say_is_refused_by_the_signer_too(raw):
+    """Bytes that our own codec would not write, as a service that somebody took over would send them."""
+    signer = MemorySigner()
+    listed = len(signer.lines)
+    sound, wrong = finish(
+        signer.sign([SignRequest("default", RAW.tbs()), SignRequest("default", raw.but(serial=raw.serial * 2).tbs())])
+    )
+    assert isinstance(sound, bytes)
+    assert isinstance(wrong, SignerRefusal)
+    assert wrong.code == "malformed"
+    assert len(signer.lines) == listed + 1
 
 
 def test_a_list_that_cannot_be_written_shows_at_the_start():
