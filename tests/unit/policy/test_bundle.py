@@ -6,6 +6,7 @@ import pytest
 from tests.unit.policy.given import WEB, policy
 
 from jitgate.core.errors import BadInput, NotFound
+from jitgate.policy import bundle
 from jitgate.policy.bundle import load_files, load_text
 from jitgate.policy.difference import Difference, difference
 from jitgate.policy.folder import load_folder, manifest
@@ -46,8 +47,29 @@ def test_one_bad_file_refuses_the_whole():
         load_files({})
 
 
+@pytest.mark.parametrize(("limit", "value"), [("FILES_MAX", 2), ("TOTAL_MAX", 100), ("ROLES_MAX", 2)])
+def test_a_policy_has_a_size(monkeypatch, limit, value):
+    total = sum(map(len, FILES.values()))
+    monkeypatch.setattr(bundle, limit, total if limit == "TOTAL_MAX" else 3)
+    load_files(FILES)
+    monkeypatch.setattr(bundle, limit, value)
+    with pytest.raises(BadInput, match=r"too large|3 roles"):
+        load_files(FILES)
+
+
 @pytest.mark.parametrize(
-    "name", ["deny.yam", "roles.yaml.tmp", "../a.yaml", ".a.yaml", "a b.yaml", "ä.yaml", "a\n.yaml"]
+    "name",
+    [
+        "deny.yam",
+        "roles.yaml.tmp",
+        "../a.yaml",
+        "a/b.yaml",
+        f"{'a' * 124}.yaml",
+        ".a.yaml",
+        "a b.yaml",
+        "ä.yaml",
+        "a\n.yaml",
+    ],
 )
 def test_a_file_that_would_be_passed_over_is_refused(name):
     with pytest.raises(BadInput, match="not a role file"):
@@ -55,10 +77,10 @@ def test_a_file_that_would_be_passed_over_is_refused(name):
 
 
 def test_the_stored_text_gives_the_same_bundle_or_none():
-    bundle = load_files(FILES)
-    again = load_text(bundle.text)
-    assert (again.digest, again.files, list(again.rules)) == (bundle.digest, bundle.files, list(bundle.rules))
-    value = json.loads(bundle.text)
+    first = load_files(FILES)
+    again = load_text(first.text)
+    assert (again.digest, again.files, list(again.rules)) == (first.digest, first.files, list(first.rules))
+    value = json.loads(first.text)
     for broken in (
         "",
         "[]",
@@ -94,7 +116,8 @@ def test_a_folder_that_is_none_or_a_pipe(folder):
 
 
 def test_a_manifest_finds_the_half_copied_folder(folder):
-    (folder / "manifest.json").write_text(manifest(load_folder(folder)))
+    written = manifest(load_folder(folder))
+    (folder / "manifest.json").write_text(written)
     load_folder(folder)
     (folder / "a.yml").rename(folder / ".a.yml")
     with pytest.raises(BadInput, match=r"'a\.yml' is missing"):
@@ -106,6 +129,9 @@ def test_a_manifest_finds_the_half_copied_folder(folder):
     (folder / "b.yaml").write_text(WEB)
     (folder / "d.yaml").write_text("role: d\neffect: deny\n")
     with pytest.raises(BadInput, match=r"'d\.yaml' is not listed"):
+        load_folder(folder)
+    (folder / "manifest.json").write_text(written.replace('"version": 1', '"version": 2'))
+    with pytest.raises(BadInput, match="unknown form"):
         load_folder(folder)
     (folder / "manifest.json").write_text("[]")
     with pytest.raises(BadInput, match="not readable"):

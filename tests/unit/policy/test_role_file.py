@@ -25,6 +25,9 @@ def test_yaml_documents_lists_and_json_say_the_same():
     }  # fmt: skip
     assert read(json.dumps(as_json), "web.json") == one
     assert read(json.dumps([as_json]), "web.json") == one
+    approval = read(SMALL + "approval: {users: [bob]}\n")[0].approval  # somebody is enough
+    assert approval is not None
+    assert approval.count == 1
 
 
 def test_what_is_left_out_is_the_narrow_choice():
@@ -63,6 +66,8 @@ def test_durations(text, seconds):
         ("options: {source_address: ['::ffff:0:0/96']}", "IPv4 network in IPv6 clothes"),
         ('options: {force_command: "a\\nb"}', "not printable ASCII"),
         ("options: {force_command: ' '}", "not printable ASCII"),
+        ("options: {force_command: 'löschen'}", "not printable ASCII"),
+        ("options: {source_address: ['fe80::%1/64']}", "usual form of a network"),
         ("options: {verify_required: true}", "options.verify_required: unknown field"),
         ("metadata: {Team: x}", "not a label key name"),
         ('metadata: {team: "a\\u202eb"}', "not printable ASCII"),
@@ -118,6 +123,7 @@ def test_a_wrong_line_is_refused_by_name(line, words):
         ("hosts: [web1]", "hosts: ['*1']", "not a host name"),
         ("hosts: [web1]", "hosts: ['w*b*']", "not a host name"),
         ("hosts: [web1]", "hosts: [localhost]", "not a host name"),
+        ("hosts: [web1]", "hosts: ['a..*']", "not a host name"),
         ("hosts: [web1]", "hosts: [web1], labels: {env: prod}", "hosts and labels together"),
         ("hosts: [web1]", "labels: {env: 'a b'}", "not a label value"),
         ("hosts: [web1]", "labels: {env: 'prod*'}", "not a label value"),
@@ -169,7 +175,7 @@ def test_a_file_without_sense_is_refused(text, words):
 @pytest.mark.parametrize(
     "text",
     [
-        '{"role": "a", "role": "b"}',
+        '{"role": "a", "effect": "deny", "effect": "deny"}',
         '{"role": NaN}',
         "[" * 100_000,
         "{",
