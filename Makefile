@@ -1,7 +1,7 @@
 # jitgate: `make demo` and `make test` are all that a newcomer needs. Both do their own set-up: a Python environment in
 # .venv, and programs that the machine lacks unpacked into a cache folder. Nothing is installed and no service started.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers check bench profile mutate pins env env-dev parts python
+.PHONY: help demo test test-peers check bench profile mutate pins env env-dev env-bench parts python
 .SUFFIXES:
 
 PYTHON ?= python3
@@ -29,14 +29,25 @@ check: env-dev ## lint, format, types, import rules, rules over the source tree,
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -m drift
 
-bench profile mutate: ## not there yet (each says so and fails)
-	@echo "make: error: there is no make $@ yet" >&2; exit 1
+bench: env-bench ## what it costs, each figure beside a peer in the same run (ARGS='--only issue --json FILE')
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+profile: env-bench ## where the service spends its time while it issues certificates (ARGS='--requests N')
+	@$(BIN)/python -m tests.bench.profile $(ARGS)
+
+mutate: env-dev ## changes of the deciding code that no test notices (ARGS='FILE... --minutes N')
+	@$(PYTHON) -m tools.bootstrap mutate
+	@$(BIN)/python -m tools.mutate $(ARGS)
 
 PIN = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml $(ARGS)
+# What is installed beside the above, and must agree with it.
+GROUP_PIN = $(subst pyproject.toml,-c requirements/dev.txt,$(PIN))
 pins: ## requirements/*.txt after a change of pyproject.toml (needs uv; newer versions: ARGS=--upgrade)
 	@$(PIN) -o requirements/client.txt
 	@$(PIN) --extra server -o requirements/server.txt
 	@$(PIN) --extra server --group test --group check -o requirements/dev.txt
+	@$(GROUP_PIN) --group bench -o requirements/bench.txt
+	@$(GROUP_PIN) --group mutate -o requirements/mutate.txt
 
 # --- set-up, which the targets above call ---
 
@@ -45,6 +56,9 @@ env: python
 
 env-dev: python
 	@$(PYTHON) -m tools.bootstrap dev
+
+env-bench: env-dev
+	@$(PYTHON) -m tools.bootstrap bench
 
 parts: python
 	@$(PYTHON) -m tools.parts >/dev/null
