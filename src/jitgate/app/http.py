@@ -10,38 +10,58 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_MAX = 32 * 1024  # bytes of request line and headers; tokens are small here
 REQUEST_S = 15.0  # seconds until a request has come whole: it is at most 64 KiB
+KEEP_ALIVE_S = 5  # seconds that a connection stays open between two requests
 TLS_S = 10.0  # seconds for a handshake
 GRACE_S = 10  # seconds that running requests have when the service stops
 CONNECTIONS_MAX = 4096
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, which by itself buffers heads of any size and waits for them for ever."""
+class _HeadTooLongError(Exception):
+    """Raised under the parser, which makes a 400 and the connection's end of it."""
 
-    _head_bytes = 0
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, which by itself buffers heads of any size and waits for requests for ever."""
+
     _in_head = True
+    _parsed = 0  # bytes of the head (and trailers) that the parser has told of
+    _waiting = 0  # bytes that came while the head was not whole: what the parser keeps and does not tell of
     _deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def _in_request(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]  # it may be
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(REQUEST_S, transport.close)
+        self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_come()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
+        if not self._in_request:  # the base stops its timer of idleness at any byte
+            self._set_deadline()
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_MAX:
-            self.transport.close()
+        if self._in_head:
+            self._waiting += len(data)
+            if self._waiting > HEAD_MAX:
+                self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        self._parsed = self._waiting = 0
         self._in_head = True
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_S, self.transport.close)
+        self._set_deadline()
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)  # a colon, a space, the line's end
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -50,6 +70,15 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._has_come()
         super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        self._parsed += size
+        if self._parsed > HEAD_MAX:
+            raise _HeadTooLongError
+
+    def _set_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_S, self.transport.close)
 
     def _has_come(self) -> None:
         if self._deadline is not None:
@@ -71,6 +100,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,  # nobody may say who they are by a header
             limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
         )
         config.load()
