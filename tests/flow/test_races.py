@@ -13,7 +13,7 @@ from jitgate.core.clock import HOUR, MINUTE
 from jitgate.core.errors import Unreachable
 from jitgate.flow import caller, certificates
 from jitgate.flow.audit import reconcile
-from jitgate.flow.hosts import remove_host
+from jitgate.flow.hosts import add_host, remove_host
 from jitgate.flow.people import disable_person, enable_person
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
@@ -107,21 +107,63 @@ async def signed_and_logged_agree(world: World) -> bool:
     return sorted(listed) == sorted(logged)
 
 
-async def test_what_was_given_meanwhile_does_not_stop_it(world: World):
-    """Another person's loss makes it decide again; the first serial is burnt, the second is released."""
-    alice = await world.enter("alice")
+async def test_what_others_lose_does_not_hold_it_up(world: World):
+    """Somebody who opens and ends grants all day must not keep everybody else's certificates back."""
+    alice, bob = await world.enter("alice"), await world.enter("bob")
     await alice.grant()
 
     async def elsewhere() -> None:
-        await disable_person(world.outside, OPERATOR, "bob")
+        world.signer.hook = elsewhere  # however often it is tried
+        await bob.grant(minutes=5)
+        await bob.post(f"/v1/grants/{bob.granted}/end")
+        await disable_person(world.outside, OPERATOR, "carol")
+        await enable_person(world.outside, OPERATOR, "carol")
 
     world.signer.hook = elsewhere
     before = await world.size()
     answer = await alice.certificate()
-    assert answer.status == 201
-    burnt, issued = await world.events("certificate", after=before)
-    assert (burnt["type"], issued["type"]) == ("certificate.unreleased", "certificate.issued")
-    assert issued["serial"] == answer.json["serial"] != burnt["serial"]
+    assert answer.status == 201, answer
+    (issued,) = await world.events("certificate", after=before)
+    assert (issued["type"], issued["serial"]) == ("certificate.issued", answer.json["serial"])
+    assert await signed_and_logged_agree(world)
+
+
+async def back_again(world: World, alice: Visitor) -> object:
+    await disabled(world, alice)
+    return await enable_person(world.outside, OPERATOR, "alice")
+
+
+async def grant_of_the_same_again(world: World, alice: Visitor) -> object:
+    ended = alice.granted
+    await grant_ended(world, alice)
+    await alice.grant()
+    alice.granted = ended
+    return None
+
+
+async def host_of_the_same_name(world: World, _alice: Visitor) -> object:
+    await remove_host(world.outside, OPERATOR, "web1")
+    line = generate_ed25519().public.line()
+    return await add_host(
+        world.outside, OPERATOR, name="web1", address="web1", port=22, logins=["root"], labels={}, host_key_line=line
+    )
+
+
+@pytest.mark.parametrize("act", [back_again, grant_of_the_same_again, host_of_the_same_name])
+async def test_what_was_given_again_does_not_make_up_for_what_was_taken(world: World, act: Act):
+    alice = await world.enter("alice")
+    await alice.grant()
+
+    async def take_and_give() -> None:
+        await act(world, alice)
+
+    world.signer.hook = take_and_give
+    before = await world.size()
+    assert (await alice.certificate()).status >= 400
+    events = [
+        event for event in await world.events("certificate", after=before) if event["detail"].get("kind") != "host"
+    ]
+    assert [event["type"] for event in events] == ["certificate.unreleased", "certificate.refused"]
     assert await signed_and_logged_agree(world)
 
 
@@ -133,7 +175,7 @@ async def test_it_gives_up_when_too_much_changes(world: World):
     async def change() -> None:
         nonlocal count
         count += 1
-        await (enable_person if count % 2 == 0 else disable_person)(world.outside, OPERATOR, "bob")
+        await world.apply(ROLES.replace(b"certificate: 15m", b"certificate: %dm" % count))
         world.signer.hook = change
 
     world.signer.hook = change

@@ -1,11 +1,12 @@
 """Issuing a certificate under a grant: decide, sign, commit, release.
 
 A crash between signing and committing leaves a serial that is never used again, and no certificate outside. Whatever
-takes something away (an ended grant, a removed key, a disabled person, another policy) moves the revocation epoch; an
-issue that began under an older one does not commit, but begins again and decides on what is true now.
+takes something away (an ended grant, a removed key, a disabled person, another policy) moves the revocation epoch. An
+issue that began under an older one reads its facts again in the transaction that commits it: if any differs it does
+not commit, but begins again and decides on what is true now. What others lose all day does not hold it up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from jitgate.audit.events import Event, EventType
@@ -31,6 +32,7 @@ from jitgate.identity.model import VerifiedIdentity
 from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.model import Facts
 from jitgate.sessions.model import Host
+from jitgate.ssh.cert import CertificateBody
 
 ATTEMPTS = 5  # each needs somebody to take something away between our decision and our commit
 
@@ -47,7 +49,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What an issue is decided on: good until the revocation epoch moves."""
+    """What an issue is decided on: good while the revocation epoch stands, or while it reads the same again."""
 
     epoch: int
     identity: VerifiedIdentity
@@ -118,10 +120,10 @@ def _plan(facts: _Facts, outside: Outside, caller: Caller) -> _Plan:
 
 
 def _commit(tx: Tx, outside: Outside, caller: Caller, plan: _Plan, issued: IssuedCert) -> bool:
-    """Write certificate and event if nothing was taken away meanwhile; else only that this serial is burnt."""
+    """Write certificate and event if what it rests on is still so; else only that this serial is burnt."""
     certificate = issued.certificate
     body = certificate.body
-    if tx.epoch() != plan.facts.epoch:
+    if tx.epoch() != plan.facts.epoch and not _still_so(tx, outside, caller, plan.facts, body):
         record_burnt(tx, outside, certificate)
         return False
     now = outside.clock()
@@ -139,6 +141,17 @@ def _commit(tx: Tx, outside: Outside, caller: Caller, plan: _Plan, issued: Issue
         )
     )
     return True
+
+
+def _still_so(tx: Tx, outside: Outside, caller: Caller, facts: _Facts, body: CertificateBody) -> bool:
+    """Somebody lost something since: whether it was nothing of this, and nobody gave this serial up for lost."""
+    if tx.log.logged([(body.ca.fingerprint, body.serial)]):
+        return False
+    try:
+        again = _facts(tx, outside, caller, facts.grant.id, facts.target.host)
+    except Error:
+        return False
+    return is_active(again.grant, outside.clock()) and replace(again, epoch=facts.epoch) == facts
 
 
 async def _record_refusal(outside: Outside, caller: Caller, error: Error, grant_id: str, host_name: str) -> None:
