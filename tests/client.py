@@ -124,20 +124,29 @@ class Connection:
 
     def send(self, call: Call) -> Answer:
         """Raises `OSError` or `http.client.HTTPException` when the service goes away."""
-        if self._http is None:
-            self._http = HTTPConnection(urlsplit(self.url).netloc, timeout=self.timeout)
         try:
-            self._http.putrequest(call.method, call.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in call.headers.items():
-                self._http.putheader(name, value)
-            if call.method == "POST" or call.body:
-                self._http.putheader("content-length", str(len(call.body)))
-            self._http.endheaders(call.body)
-            response = self._http.getresponse()
-            answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            self.begin(call)
+            return self.answer()
         except BaseException:
             self.close()
             raise
+
+    def begin(self, call: Call) -> None:
+        """Send the request, and do not wait for the answer."""
+        if self._http is None:
+            self._http = HTTPConnection(urlsplit(self.url).netloc, timeout=self.timeout)
+        self._http.putrequest(call.method, call.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in call.headers.items():
+            self._http.putheader(name, value)
+        if call.method == "POST" or call.body:
+            self._http.putheader("content-length", str(len(call.body)))
+        self._http.endheaders(call.body)
+
+    def answer(self) -> Answer:
+        """The answer to what was begun."""
+        assert self._http is not None
+        response = self._http.getresponse()
+        answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         if response.will_close:
             self.close()
         return answer

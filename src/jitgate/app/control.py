@@ -6,11 +6,13 @@ the kernel vouches for, must be the service's own or root. That user's name stan
 
 import asyncio
 import json
+import logging
 import os
 import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +21,45 @@ from jitgate.core.errors import BadInput, Error, Unreachable
 
 LINE_MAX = 32 * 1024 * 1024  # bytes; a whole policy is one line
 SOCKET = "control.sock"
+GRACE_S = 10.0  # seconds that running acts have when the service stops
+
+_LOG = logging.getLogger("jitgate.control")
 
 Json = dict[str, Any]
 Act = Callable[[Actor, Json], Awaitable[Json]]
 
 
-async def serve_control(state: Path, acts: Mapping[str, Act]) -> asyncio.Server:
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The open socket, and the acts that are being done."""
+
+    server: asyncio.Server
+    running: set[asyncio.Task[None]]
+
+    async def stop(self) -> None:
+        """Take no more, and finish what has begun: what an act made (a password) is shown once and never again."""
+        self.server.close()
+        if self.running:
+            await asyncio.wait(self.running, timeout=GRACE_S)
+
+
+async def serve_control(state: Path, acts: Mapping[str, Act]) -> Control:
     """Open the socket; every line `{"act": NAME, "with": {...}}` is answered by one line."""
+    running: set[asyncio.Task[None]] = set()
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             actor = _actor(writer.get_extra_info("socket"))
-            answer = await _answer(await reader.readline(), actor, acts)
+            line = await _line(reader)
+            if task := asyncio.current_task():
+                running.add(task)
+                task.add_done_callback(running.discard)
+            answer = await _answer(line, actor, acts)
         except Error as error:
             answer = _failure(error)
-        except ValueError:  # the line is longer than the reader's limit
-            answer = _failure(BadInput("the request is too large"))
+        except Exception:  # noqa: BLE001  # whatever it was, the command is told, and the next one is answered
+            _LOG.exception("an operator's act crashed")
+            answer = _failure(Error("the service made a mistake", "its log has the details"))
         writer.write(json.dumps(answer).encode() + b"\n")
         try:
             await writer.drain()
@@ -45,7 +70,7 @@ async def serve_control(state: Path, acts: Mapping[str, Act]) -> asyncio.Server:
     path.unlink(missing_ok=True)  # of a service that was killed: the lock says that none runs now
     mask = os.umask(0o177)
     try:
-        return await asyncio.start_unix_server(on_connection, path, limit=LINE_MAX)
+        return Control(await asyncio.start_unix_server(on_connection, path, limit=LINE_MAX), running)
     finally:
         os.umask(mask)
 
@@ -69,11 +94,18 @@ def call_control(state: Path, act: str, arguments: Json) -> Json | None:
     return done
 
 
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:  # longer than the reader's limit
+        raise BadInput("the request is too large", f"at most {LINE_MAX} bytes") from None
+
+
 async def _answer(line: bytes, actor: Actor, acts: Mapping[str, Act]) -> Json:
     try:
         asked = json.loads(line)
         act, arguments = acts[asked["act"]], dict(asked["with"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInput("not a request", "the command and the running service are of different versions") from None
     return {"done": await act(actor, arguments)}
 

@@ -86,7 +86,10 @@ def sealing_key(settings: Settings) -> Secret[bytes]:
     path = settings.state / "sealing.key"
     if path.stat().st_mode & 0o077:
         raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
-    return Secret(path.read_bytes())
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise Unsafe(f"{path} is not the key that jitgate init wrote", "put it back from its backup")
+    return Secret(key)
 
 
 def _toml(settings: Settings) -> str:

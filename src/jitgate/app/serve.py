@@ -95,8 +95,8 @@ async def serve(
                 for task in running:
                     task.cancel()
                 listener.close()
-                control.close()
                 http.stop()
+                await control.stop()
                 await clock
             await _flush_floods(outside, everything=True)
             await _record(outside, EventType.SERVICE_STOPPED)

@@ -38,9 +38,9 @@ def test_only_the_services_own_user_and_root_are_operators(monkeypatch: pytest.M
 
 def test_the_socket_is_for_its_owner_alone(tmp_path: Path):
     async def test() -> None:
-        server = await serve_control(tmp_path, {})
+        served = await serve_control(tmp_path, {})
         assert stat.S_IMODE((tmp_path / control.SOCKET).stat().st_mode) == 0o600
-        server.close()
+        await served.stop()
 
     mask = os.umask(0)
     try:
@@ -60,10 +60,10 @@ def test_another_user_is_told_so_and_nothing_is_done(tmp_path: Path, monkeypatch
         raise BadInput("this socket is for the service's own user and root")
 
     async def test() -> None:
-        server = await serve_control(tmp_path, {"policy apply": act})
+        served = await serve_control(tmp_path, {"policy apply": act})
         with pytest.raises(Error, match="own user and root"):
             await asyncio.to_thread(call_control, tmp_path, "policy apply", {})
-        server.close()
+        await served.stop()
 
     monkeypatch.setattr(control, "_actor", refuse)
     asyncio.run(test())
@@ -80,7 +80,7 @@ def test_a_line_that_is_no_request_is_refused_and_the_next_is_served(tmp_path: P
         return arguments
 
     async def test() -> None:
-        server = await serve_control(tmp_path, {"echo": ask})
+        served = await serve_control(tmp_path, {"echo": ask})
         reader, writer = await asyncio.open_unix_connection(tmp_path / control.SOCKET)
         writer.write(line)
         assert b'"error"' in await reader.readline()
@@ -89,7 +89,7 @@ def test_a_line_that_is_no_request_is_refused_and_the_next_is_served(tmp_path: P
         with pytest.raises(Error) as refused:
             await asyncio.to_thread(call_control, tmp_path, "echo", {})
         assert (refused.value.what, refused.value.hint, refused.value.exit_status) == ("no", "ask for something", 4)
-        server.close()
+        await served.stop()
 
     asyncio.run(test())
 
