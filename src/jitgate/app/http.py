@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from socket import socket
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT, socket
 from typing import Any
 
 import uvicorn
@@ -12,11 +12,13 @@ HEAD_MAX = 32 * 1024  # bytes of request line and headers; tokens are small here
 REQUEST_S = 15.0  # seconds until a request has come whole: it is at most 64 KiB
 KEEP_ALIVE_S = 5  # seconds that a connection stays open between two requests
 TLS_S = 10.0  # seconds for a handshake
+READ_S = 30.0  # seconds that a client may leave an answer unread: nobody is waited for in the other direction either
+AHEAD_MAX = 8  # requests that may wait behind one that runs; each costs us a hundred times its bytes
 GRACE_S = 10  # seconds that running requests have when the service stops
 CONNECTIONS_MAX = 4096
 
 
-class _HeadTooLongError(Exception):
+class _TooMuchError(Exception):
     """Raised under the parser, which makes a 400 and the connection's end of it."""
 
 
@@ -65,6 +67,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if len(self.pipeline) == AHEAD_MAX:
+            raise _TooMuchError
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -74,7 +78,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._parsed += size
         if self._parsed > HEAD_MAX:
-            raise _HeadTooLongError
+            raise _TooMuchError
 
     def _set_deadline(self) -> None:
         if self._deadline is None:
@@ -122,13 +126,20 @@ class HttpServer:
 
     async def take(self, connection: socket) -> None:
         """Serve plain HTTP on an accepted connection."""
+        _bound_unread(connection)
         await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
 
     async def take_tls(self, connection: socket) -> None:
         """Serve HTTPS on an accepted connection."""
+        _bound_unread(connection)
         await asyncio.get_running_loop().connect_accepted_socket(
             self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=TLS_S
         )
 
     def _protocol(self) -> BoundedHttp:
         return BoundedHttp(config=self._config, server_state=self._server.server_state, app_state={})
+
+
+def _bound_unread(connection: socket) -> None:
+    """Linux ends the connection when what it sent is not taken (tcp(7)); else a client that reads nothing stays."""
+    connection.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, int(READ_S * 1000))

@@ -32,6 +32,7 @@ class Site:
         self.port = 0
         self.calls: list[str] = []
         self.held: asyncio.Event | None = None
+        self.answer = b""  # instead of what it got
         self.server: HttpServer
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
@@ -44,7 +45,7 @@ class Site:
             size, more = size + len(message["body"]), message.get("more_body", False)
         if self.held:
             await self.held.wait()
-        body = f"{scope['path']} {size} {scope['client'][0]}".encode()
+        body = self.answer or f"{scope['path']} {size} {scope['client'][0]}".encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -207,6 +208,37 @@ def test_a_drip_does_not_move_the_limit(monkeypatch: pytest.MonkeyPatch):
                 await peer.say(b"x")
                 drips += 1
             assert drips < 900
+
+    serving(test)
+
+
+def test_requests_ahead_of_their_answers_are_few():
+    async def test(site: Site) -> None:
+        site.held = asyncio.Event()
+        async with site.dialled() as peer:
+            await peer.say(GET * (1 + http.AHEAD_MAX))
+            site.held.set()
+            assert [await peer.answer() for _ in range(1 + http.AHEAD_MAX)] == [b"/ 0 127.0.0.1"] * (1 + http.AHEAD_MAX)
+            site.held.clear()
+            site.calls.clear()
+            await peer.say(GET * (2 + http.AHEAD_MAX))
+            assert b" 400 " in await peer.rest()
+            assert len(site.calls) == 1
+
+    serving(test)
+
+
+def test_who_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http, "READ_S", 0.2)
+
+    async def test(site: Site) -> None:
+        site.answer = b"x" * 20_000_000  # more than the system keeps by itself
+        async with site.dialled() as peer:
+            peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport has it
+            await peer.say(GET)
+            async with asyncio.timeout(20):
+                while site.server._server.server_state.connections:  # noqa: ASYNC110  # the other side of a socket
+                    await asyncio.sleep(0.01)
 
     serving(test)
 
