@@ -30,7 +30,8 @@ PROCESSES = os.cpu_count() or 1
 NO_TEST = 33  # mutmut's exit codes of a change: 0 survived, None not tried, 33 no test comes by
 # The words of a refusal: that it is refused is the check, how it is said is not.
 WORDS = re.compile(
-    r"^[-+]\s*(raise \w+\(|(yield |return )?(failed|passed|SignerRefusal|BadInput|Denied|Conflict)\(|f?[\"'])"
+    r"^[-+]\s*(raise \w+\(|(yield |return )?(failed|passed|Deny|Denied|BadInput|Conflict|SignerRefusal)\("
+    r"|(why|hint|why, hint|again) = |(why|hint)=|f?[\"'])"
 )
 CONFIG = """
 [tool.mutmut]
@@ -39,6 +40,7 @@ only_mutate = {files}
 also_copy = ["tools", "docs", "Makefile"]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "not drift"]
 pytest_add_cli_args_test_selection = ["{tests}"]
+type_check_command = {types}
 use_git_change_detection = false
 track_dependencies = false
 """
@@ -46,7 +48,10 @@ SHOW = """
 import json, sys
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 for name in json.load(sys.stdin):
-    print(get_diff_for_mutant(name), end=chr(0))
+    where = name.rpartition("__mutmut_")[0].replace(".x_", ".").replace(".x\u01c1", ".").replace("\u01c1", ".")
+    lines = get_diff_for_mutant(name).splitlines()
+    changed = [line for line in lines if line[:1] in "-+" and line[:3] not in ("---", "+++")]
+    print(where, *changed, sep="\\n", end=chr(0))
 """
 
 
@@ -63,6 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutate", description=__doc__.partition("\n")[0])
     parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / SOURCE / room for room in ROOMS])
     parser.add_argument("--minutes", type=float, default=30, help="stop then, and tell what was found  [default: 30]")
+    parser.add_argument("--words", action="store_true", help="show what survived in the words of a refusal too")
     given = parser.parse_args()
     until = time.monotonic() + given.minutes * 60
     found = Found()
@@ -74,7 +80,7 @@ def main() -> int:
             _read(Path(folder), files, found)
     for diff in found.survivors:
         print(f"\n{diff}")
-    print(f"\nin words only: {len(found.words)}", *found.words, sep="\n  ")
+    print(f"\nin the words of a refusal only: {len(found.words)}", *(found.words if given.words else ()), sep="\n  ")
     print(f"no test comes by: {len(found.untested)}", *found.untested, sep="\n  ")
     print(f"{found.changes} changes: {len(found.survivors)} survived, {found.untried} were not tried for want of time")
     return 1 if found.survivors or found.untested else 3 if found.untried else 0
@@ -103,7 +109,10 @@ def _prepare(folder: Path, room: str, files: list[str]) -> None:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder / name)
-    config = CONFIG.format(files=json.dumps(files), tests=_tests_of(room))
+    # What mypy refuses needs no test. Not strictly: mutmut's own lines are not.
+    options = ["--config-file=", "--check-untyped-defs", "--no-incremental", "--output=json"]
+    types = [sys.executable, "-m", "mypy", *options, *files]
+    config = CONFIG.format(files=json.dumps(files), tests=_tests_of(room), types=json.dumps(types))
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + config)
 
 
@@ -115,7 +124,8 @@ def _run(folder: Path, until: float) -> None:
             cwd=folder,
             stdout=file,
             stderr=file,
-            env=os.environ | {"CI": "true"},  # the same examples each time: a change is noticed or it is not
+            env=os.environ
+            | {"CI": "true", "MYPYPATH": "src"},  # the same examples each time: a change is noticed or it is not
             start_new_session=True,
         )
         try:
@@ -141,11 +151,8 @@ def _read(folder: Path, files: Iterable[str], found: Found) -> None:
         found.untested += [name for name, code in codes.items() if code == NO_TEST]
         survived += [name for name, code in codes.items() if code == 0]
     for diff in _diffs(folder, survived):
-        changed = [line for line in diff.splitlines() if re.match(r"[-+][^-+]", line)]
-        if all(WORDS.match(line) for line in changed):
-            found.words.append(next((line[1:].strip() for line in changed if line[0] == "+"), diff))
-        else:
-            found.survivors.append(diff)
+        _, *changed = diff.splitlines()
+        (found.words if all(map(WORDS.match, changed)) else found.survivors).append(diff)
 
 
 def _diffs(folder: Path, names: list[str]) -> list[str]:

@@ -166,6 +166,14 @@ def test_a_certificate_is_asked_for_again_with_today_in_mind():
     assert renewed(grant, bundle, who=old_sign_in) == grant
 
 
+def test_a_condition_is_asked_again_about_the_ask_and_the_sign_in_of_the_opening():
+    condition = "request.ticket == 'T-1' && request.reason == 'fix it' && user.issuer == 'local'"
+    bundle = policy(RICH.replace("groups: [ops]", f'groups: [ops], condition: "{condition}"'))
+    grant = opened(bundle)
+    elsewhere = replace(OPS, issuer="https://idp.example.org")
+    assert renewed(grant, bundle, who=elsewhere) == grant
+
+
 @pytest.mark.parametrize(
     ("texts", "words"),
     [

@@ -96,7 +96,7 @@ def test_minutes_are_given_exactly_or_refused():
 def test_the_login_is_the_asked_one_or_the_only_one():
     bundle = policy(WEB, ROOT)
     several = refused(bundle, OPS, Ask("web1"))
-    assert several.code == "login_needed"
+    assert (several.code, several.role, several.login) == ("login_needed", "web", "")
     assert several.hint == "choose one of ubuntu, root"
     assert permitted(bundle, OPS, Ask("web1", "root")).role.name == "root"
     assert permitted(bundle, OPS, Ask("web1", role="web")).login == "ubuntu"
@@ -159,6 +159,17 @@ def test_a_deny_rule_about_length_leaves_a_shorter_role():
     bundle = policy(WEB, short, FREEZE + "who: {condition: 'request.minutes > 30'}\n")
     assert permitted(bundle, OPS, Ask("web1")).role.name == "short"
     assert refused(bundle, OPS, Ask("web1", minutes=31)).code == "denied_by_rule"
+
+
+def test_a_deny_rule_about_length_is_told_where_nothing_is_permitted():
+    """Refused either way; which it is decides what the person is told, and what the log says."""
+    bundle = policy(WEB, "role: brief\neffect: deny\nwho: {condition: 'request.minutes > 60'}\n")
+    stranger = person("dba")
+    assert refused(bundle, stranger, Ask("web1")).code == "no_role"
+    assert refused(bundle, stranger, Ask("web1", minutes=60)).code == "no_role"
+    assert refused(bundle, stranger, Ask("web1", minutes=61)).code == "denied_by_rule"
+    never = policy(WEB, "role: brief\neffect: deny\nwho: {condition: 'request.minutes > 0'}\n")
+    assert refused(never, stranger, Ask("web1")).code == "no_role"
 
 
 def test_an_address_that_cannot_be_read_fails_what_asks_for_one():
@@ -326,7 +337,7 @@ def test_a_renewal_is_asked_as_at_the_opening():
     bundle = policy(young)
     renewed = decide(OPS, ask, later, bundle, renewing=Renewal(NOW, 3600))
     assert isinstance(renewed, Permit)
-    assert renewed.grant_s == 3600
+    assert (renewed.grant_s, renewed.renewing) == (3600, Renewal(NOW, 3600))
     brief = decide(OPS, ask, facts(), policy(WEB), renewing=Renewal(NOW, 600))
     assert isinstance(brief, Permit)
     assert (brief.grant_s, brief.certificate_s) == (600, 600)  # never longer than the grant was
