@@ -2,11 +2,14 @@
 
 import asyncio
 import ssl
+from collections import Counter
 from socket import IPPROTO_TCP, TCP_USER_TIMEOUT, socket
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from jitgate.identity.throttle import address_subject
 
 HEAD_MAX = 32 * 1024  # bytes of request line and headers; tokens are small here
 REQUEST_S = 15.0  # seconds until a request has come whole: it is at most 64 KiB
@@ -16,6 +19,7 @@ READ_S = 30.0  # seconds that a client may leave an answer unread: nobody is wai
 AHEAD_MAX = 8  # requests that may wait behind one that runs; each costs us a hundred times its bytes
 GRACE_S = 10  # seconds that running requests have when the service stops
 CONNECTIONS_MAX = 4096
+PER_ADDRESS_MAX = 256  # connections of one address, IPv6 by its /64: one machine does not use the others up
 
 
 class _TooMuchError(Exception):
@@ -29,6 +33,11 @@ class BoundedHttp(HttpToolsProtocol):
     _parsed = 0  # bytes of the head (and trailers) that the parser has told of
     _waiting = 0  # bytes that came while the head was not whole: what the parser keeps and does not tell of
     _deadline: asyncio.TimerHandle | None = None
+    _address = ""
+
+    def __init__(self, *given: Any, peers: Counter[str], **named: Any) -> None:  # noqa: ANN401  # the base's own
+        super().__init__(*given, **named)
+        self._peers = peers
 
     @property
     def _in_request(self) -> bool:
@@ -36,10 +45,18 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
+        if self.client:  # else it has gone already
+            self._address = address_subject(self.client[0])
+        self._peers[self._address] += 1
+        if self._peers[self._address] > PER_ADDRESS_MAX:
+            transport.abort()
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_come()
+        self._peers[self._address] -= 1
+        if not self._peers[self._address]:
+            del self._peers[self._address]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +128,7 @@ class HttpServer:
         self._config = config
         self._server = uvicorn.Server(config)
         self._tls = tls
+        self._peers: Counter[str] = Counter()
 
     async def start(self) -> None:
         self._server.lifespan = self._config.lifespan_class(self._config)
@@ -137,7 +155,8 @@ class HttpServer:
         )
 
     def _protocol(self) -> BoundedHttp:
-        return BoundedHttp(config=self._config, server_state=self._server.server_state, app_state={})
+        state = self._server.server_state
+        return BoundedHttp(config=self._config, server_state=state, app_state={}, peers=self._peers)
 
 
 def _bound_unread(connection: socket) -> None:

@@ -51,8 +51,8 @@ class Site:
         await send({"type": "http.response.body", "body": body})
 
     @contextlib.asynccontextmanager
-    async def dialled(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["Peer"]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=tls)
+    async def dialled(self, tls: ssl.SSLContext | None = None, source: str = "127.0.0.1") -> AsyncIterator["Peer"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, local_addr=(source, 0))
         try:
             yield Peer(reader, writer)
         finally:
@@ -224,6 +224,28 @@ def test_requests_ahead_of_their_answers_are_few():
             await peer.say(GET * (2 + http.AHEAD_MAX))
             assert b" 400 " in await peer.rest()
             assert len(site.calls) == 1
+
+    serving(test)
+
+
+def test_one_address_does_not_use_up_the_connections_of_the_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http, "PER_ADDRESS_MAX", 2)
+
+    async def test(site: Site) -> None:
+        async with site.dialled() as one:
+            await one.say(GET)
+            assert await one.answer() == b"/ 0 127.0.0.1"
+            async with site.dialled() as two:
+                await two.say(GET)
+                assert await two.answer() == b"/ 0 127.0.0.1"
+                assert await site.sent(GET) == b""
+                async with site.dialled(source="127.0.0.2") as other:
+                    await other.say(GET)
+                    assert await other.answer() == b"/ 0 127.0.0.2"
+        async with asyncio.timeout(20):
+            while site.server._peers:  # noqa: ASYNC110  # the other side of a socket
+                await asyncio.sleep(0.001)
+        assert b"/ 0 127.0.0.1" in await site.sent(GET.replace(b"Host", b"Connection: close\r\nHost"))  # room again
 
     serving(test)
 
