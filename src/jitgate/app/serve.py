@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ from jitgate.api.app import make_application
 from jitgate.api.routes_public import About
 from jitgate.app.acts import acts
 from jitgate.app.control import serve_control
-from jitgate.app.http import HttpServer
+from jitgate.app.http import CONNECTIONS_MAX, HttpServer
 from jitgate.app.operate import only_writer
 from jitgate.app.settings import Settings, split_address
 from jitgate.app.telemetry import Telemetry
@@ -31,7 +32,7 @@ from jitgate.core.errors import BadInput
 from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.gateway.listen import Carries, listen
+from jitgate.gateway.listen import WAITING_MAX, Carries, listen
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
 
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
@@ -39,6 +40,7 @@ FLOODS_S = 5.0
 FORGET_S = 3600.0
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
 BACKLOG = 1024
+DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 256  # the last: database, signer, control socket, metrics, what is loaded
 SWITCH_S = 0.0005
 
 _LOG = logging.getLogger("jitgate.serve")
@@ -60,6 +62,7 @@ async def serve(
     stop = stop or _stop_on_signals()
     host, port = split_address(settings.listen)
     _check_plain(settings, host)
+    take_descriptors()
     with only_writer(settings.state):
         async with open_outside(settings) as outside:
             telemetry = Telemetry()
@@ -160,6 +163,16 @@ def _listener(host: str, port: int) -> socket.socket:
     listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def take_descriptors() -> None:
+    """Most systems start a program with 1024, fewer than the connections it is to hold: silent ones would be all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < DESCRIPTORS:
+        _LOG.warning("few files may be open", extra={"limit": wanted, "wanted": DESCRIPTORS})
 
 
 def _is_loopback(host: str) -> bool:
