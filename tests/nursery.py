@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 
 from jitgate.app.commands import serve as serve  # noqa: PLC0414  # imported here, once, with all that a service needs
 from jitgate.app.main import run
@@ -34,6 +35,8 @@ def start(start: str, log: str, environment: dict[str, str]) -> int:
         os.dup2(0, 1)
         sys.stdin = open(0)  # noqa: SIM115  # the parent's lines are not ours
         status = run(["serve", "--config", start])
+    except BaseException:  # noqa: BLE001  # shown where a test looks for it
+        traceback.print_exc()
     finally:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting, contextlib.suppress(OSError):
             waiting.sendto(b"ENDED=1", environment["NOTIFY_SOCKET"])  # for a test that waits for it to start

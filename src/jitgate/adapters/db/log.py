@@ -65,11 +65,15 @@ class Log:
         return list(self._c.scalars(select(t.checkpoint.c.text).order_by(t.checkpoint.c.size)))
 
     def logged(self, certificates: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Those of `certificates` (CA fingerprint, serial) that an entry names. Serials count per CA key."""
+        """Those of `certificates` (CA fingerprint, serial) that an entry names, or an event that waits to be one.
+
+        Serials count per CA key.
+        """
         wanted = [str(serial) for _, serial in certificates]
         leaves = self._c.scalars(select(t.event.c.leaf).where(t.event.c.serial.in_(wanted)))
-        bodies = map(json.loads, leaves)
-        return {(body["detail"]["ca"], int(body["serial"])) for body in bodies}.intersection(certificates)
+        found = {(body["detail"]["ca"], int(body["serial"])) for body in map(json.loads, leaves)}
+        found |= {(str(dict(e.detail)["ca"]), e.serial) for e in self._pending if e.serial is not None}
+        return found.intersection(certificates)
 
     def entries(self) -> Iterator[tuple[Columns, bytes, str]]:
         """Every entry, in the order of the log, streamed."""

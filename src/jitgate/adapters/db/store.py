@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, insert
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.migrations.run import upgrade
 from jitgate.adapters.db.transaction import REVOCATION_EPOCH, Transaction
 from jitgate.adapters.db.writer import Writer
-from jitgate.core.errors import BadInput, Unsafe
+from jitgate.core.errors import BadInput, NotFound, Unsafe
 from jitgate.core.ids import Random
 
 T = TypeVar("T")
@@ -70,8 +71,9 @@ class Store:
 def open_store(url: str, *, random: Random = os.urandom) -> Store:
     """Open the database at `url` (`sqlite:///FILE`), bring its schema up to date, start the writer."""
     writing = _engine(url)
-    upgrade(writing)
-    return Store(writing, _engine(url, read_only=True), random)
+    with _readable(url):
+        upgrade(writing)
+        return Store(writing, _engine(url, read_only=True), random)
 
 
 def create_installation(url: str, *, origin: str, values: dict[str, str], now: int) -> None:
@@ -94,26 +96,39 @@ def open_read_only(url: str) -> Iterator[Transaction]:
     """One moment of a database, beside whoever writes it: nothing is changed, not even the schema."""
     engine = _engine(url, read_only=True)
     try:
-        with engine.connect() as connection:
+        with _readable(url), engine.connect() as connection:
             yield Transaction(connection)
     finally:
         engine.dispose()
 
 
+@contextmanager
+def _readable(url: str) -> Iterator[None]:
+    """A file that is no database of ours, or a damaged one, is said so."""
+    try:
+        yield
+    except DatabaseError as error:
+        hint = "is it the whole database of a jitgate installation?"
+        raise BadInput(f"cannot read {make_url(url).database}: {error.orig}", hint) from None
+
+
 def _engine(url: str, *, read_only: bool = False) -> Engine:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = make_url("sqlite://")
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise BadInput(
             "this version keeps its data in SQLite only", "database = 'sqlite:////var/lib/jitgate/jitgate.db'"
         )
-    _check_file(Path(parsed.database))
+    _check_file(Path(parsed.database), make=not read_only)
     engine = create_engine(parsed, hide_parameters=True)  # hashes and seeds are among them; errors go to the log
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection
         connection.isolation_level = None  # the driver must not begin transactions of its own (sqlite3, PEP 249)
         for setting in (
-            "journal_mode=WAL",
+            *(() if read_only else ("journal_mode=WAL",)),  # it is kept in the file
             "synchronous=FULL",  # an answer is given only for what is on the disk
             "foreign_keys=ON",
             "busy_timeout=5000",
@@ -129,9 +144,11 @@ def _engine(url: str, *, read_only: bool = False) -> Engine:
     return engine
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, *, make: bool) -> None:
     """The file holds hashes, sealed seeds and people's reasons: made 0600, refused when others can read it."""
     if not path.exists():
+        if not make:
+            raise NotFound(f"no database at {path}", "jitgate init makes one")
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     if path.stat().st_mode & 0o077:
         raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
