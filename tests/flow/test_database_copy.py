@@ -1,6 +1,7 @@
 """What somebody has who took a copy of the database: names and hashes, and nothing that opens anything."""
 
 import base64
+import hashlib
 from typing import Any
 
 from tests.client import PASSWORD
@@ -32,8 +33,8 @@ async def test_a_copy_of_the_database_holds_no_secret(world: World):
     copy = b"".join(path.read_bytes() for path in sorted(world.folder.glob("jitgate.db*")))
     token = alice.signer.token
     raw = base64.urlsafe_b64decode(token[4:] + "=")
-    assert token_hash(Secret(token)) in copy, "the search finds what is there"
-    for secret in (token.encode(), raw, PASSWORD.encode(), SEED.reveal(), SEALING.reveal()):
+    assert hashlib.sha256(token.encode()).digest() in copy, "the search finds what is there"
+    for secret in (token.encode(), token[4:28].encode(), raw, PASSWORD.encode(), SEED.reveal(), SEALING.reveal()):
         for form in forms(secret):
             assert form not in copy
     assert code.encode() not in (await _texts(world))
