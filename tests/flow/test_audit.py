@@ -9,6 +9,7 @@ from tests.world import OPERATOR, Visitor, World
 from jitgate.api import routes_audit
 from jitgate.core.clock import HOUR, SECOND
 from jitgate.core.errors import Denied
+from jitgate.flow import audit
 from jitgate.flow.audit import publish_checkpoint
 from jitgate.flow.people import disable_person
 
@@ -114,9 +115,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def waiting(visitor: Visitor, world: World) -> "asyncio.Task[Any]":
     """Somebody who waits for the next entry, and has looked at least once."""
+    person, others = visitor.signer.person_id, world.outside.waiting[visitor.signer.person_id]
     task = asyncio.create_task(visitor.get(f"/v1/audit?after={await world.size()}&wait=20"))
-    await asyncio.sleep(0.05)
-    assert not task.done()
+    while world.outside.waiting[person] == others:  # noqa: ASYNC110  # nothing tells of it
+        assert not task.done()
+        await asyncio.sleep(0.001)
     return task
 
 
@@ -159,6 +162,25 @@ async def test_a_sign_in_that_ends_while_waiting_sees_nothing_more(world: World)
     world.clock.advance(SECOND)
     answer = await task
     assert answer.status == 401
+
+
+@pytest.mark.usefixtures("quick")
+async def test_one_persons_questions_that_wait_are_few(world: World):
+    """A token alone asks them, and each is a search four times a second."""
+    alice, bob = await world.enter("alice"), await world.enter("bob")
+    tasks = [await waiting(alice, world) for _ in range(audit.WAITING_MAX)]
+    path = f"/v1/audit?after={await world.size()}&wait=20"
+    answer = await (await world.enter("alice")).get(path)
+    assert (answer.status, answer.code) == (429, "too_many")
+    assert (await alice.get("/v1/audit")).status == 200  # what has its answer at once
+    others = await waiting(bob, world)
+    await alice.grant()
+    assert [(await task).status for task in tasks] == [200] * audit.WAITING_MAX
+    again = await waiting(alice, world)
+    again.cancel()
+    others.cancel()
+    await asyncio.gather(again, others, return_exceptions=True)
+    assert not world.outside.waiting
 
 
 async def test_a_checkpoint_is_for_everybody_and_says_what_the_log_says(world: World):

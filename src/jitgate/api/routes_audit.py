@@ -11,7 +11,7 @@ from jitgate.audit.query import parse_query
 from jitgate.audit.show import as_json
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput, NotFound
-from jitgate.flow.audit import search
+from jitgate.flow.audit import one_who_waits, search
 
 router = APIRouter(prefix="/v1")
 
@@ -30,9 +30,11 @@ async def get_audit(request: Request, caller: SignedIn) -> Json:
     outside = outside_of(request)
     until = outside.clock() + wait * SECOND
     found = await search(outside, caller, query)
-    while not found and outside.clock() < until and not await request.is_disconnected():
-        await asyncio.sleep(POLL_S)
-        found = await search(outside, caller, query)
+    if wait and not found:
+        with one_who_waits(outside, caller):
+            while not found and outside.clock() < until and not await request.is_disconnected():
+                await asyncio.sleep(POLL_S)
+                found = await search(outside, caller, query)
     last = found[-1][0][0] if found else query.after
     return {"events": [as_json(columns[0], leaf, personal) for columns, leaf, personal in found], "next": last}
 

@@ -1,7 +1,8 @@
 """The log from the outside: searched, signed, and compared with what the signer says it signed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from jitgate.audit.checkpoint import parse_body, seal
@@ -11,7 +12,7 @@ from jitgate.audit.query import Query
 from jitgate.ca.model import SignedEntry, SignerRefusal
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import SECOND, Micros
-from jitgate.core.errors import Denied
+from jitgate.core.errors import Denied, TooMany
 from jitgate.core.outcome import failed
 from jitgate.flow.caller import Caller, resume_caller
 from jitgate.flow.outside import Outside
@@ -20,6 +21,24 @@ from jitgate.ssh.cert import Certificate, to_be_signed
 
 SERVICE = Actor("service")
 SIGNED_OFFSET = "signed_offset"  # how far the signer's list has been compared with the log
+
+
+WAITING_MAX = 8  # questions of one person that wait at a time: each looks again and again
+
+
+@contextmanager
+def one_who_waits(outside: Outside, caller: Caller) -> Iterator[None]:
+    """While a question waits for its answer. `TooMany` if too many of that person's wait already."""
+    person = caller.identity.person_id
+    if outside.waiting[person] >= WAITING_MAX:
+        raise TooMany(f"{WAITING_MAX} questions of yours wait for the log already", "end some of them")
+    outside.waiting[person] += 1
+    try:
+        yield
+    finally:
+        outside.waiting[person] -= 1
+        if not outside.waiting[person]:
+            del outside.waiting[person]
 
 
 async def search(outside: Outside, caller: Caller, query: Query) -> list[tuple[Columns, bytes, str]]:

@@ -1,5 +1,6 @@
 """What every act is handed: the outside world, put together once by `app/`."""
 
+from collections import Counter
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from jitgate.identity.keys import RefusedKeys
 @dataclass(frozen=True, slots=True)
 class Outside:
     """`origins`: the addresses by which this service may be called. `hashing`: where passwords are hashed, few at a
-    time. `sealing_key`: opens TOTP seeds; it is not in the database."""
+    time. `sealing_key`: opens TOTP seeds; it is not in the database. `waiting`: by person, who waits for the log."""
 
     store: Store
     signer: Signer
@@ -28,6 +29,7 @@ class Outside:
     refused_keys: RefusedKeys = frozenset()
     floods: Floods = field(default_factory=Floods)
     serials: Serials = field(default_factory=Serials)
+    waiting: Counter[str] = field(default_factory=Counter)
 
     def new_id(self, now: Micros) -> str:
         return new_id(now, self.random)
