@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jitgate.ca.serials import after_restore, block, epoch_of, first_serial
+from jitgate.ca.serials import BLOCK_MAX, after_restore, block, epoch_of, first_serial
 from jitgate.core.errors import Conflict
 from jitgate.ssh.cert import SERIALS
 
@@ -28,8 +28,9 @@ def test_after_a_restore_no_serial_of_before_comes_back(epoch, before, after, us
 
 
 def test_a_restore_that_forgot_to_move_the_epoch_is_refused():
-    with pytest.raises(Conflict):
-        after_restore(first_serial(3, lambda n: b"\xff" * n), 2, os.urandom)
+    for epoch in (2, 3):
+        with pytest.raises(Conflict):
+            after_restore(first_serial(3, bytes), epoch, lambda n: b"\x11" * n)
 
 
 def test_blocks_end_with_their_epoch():
@@ -42,6 +43,9 @@ def test_blocks_end_with_their_epoch():
         block(1 << 63, 1)
     with pytest.raises(Conflict):
         block(0, 1)
+    assert list(block(1, BLOCK_MAX))[-1] == BLOCK_MAX
+    with pytest.raises(ValueError, match="a block of"):
+        block(1, BLOCK_MAX + 1)
 
 
 def test_the_epochs_end_loudly():

@@ -47,15 +47,13 @@ class Ledger:
         while True:
             start = max(0, self._size - span)
             tail = os.pread(self._fd, self._size - start, start)
-            if start == 0:
-                tail = b"\n" + tail
             if (at := _last_mark(tail)) is not None or start == 0:
                 return summarize(tail[at:].splitlines())
             span *= 4
 
     def page(self, offset: int, limit: int) -> tuple[bytes, int]:
         """Whole lines from `offset` on, and the offset after them. `BadInput` when it is not the start of a line."""
-        if offset > self._size or (offset and os.pread(self._fd, 1, offset - 1) != b"\n"):
+        if offset and os.pread(self._fd, 1, offset - 1) != b"\n":
             raise BadInput(f"{offset} is not the start of a line of the list")
         found = os.pread(self._fd, limit, offset)
         lines = found[: found.rfind(b"\n") + 1]

@@ -38,7 +38,7 @@ def test_what_was_appended_is_there_after_a_restart(tmp_path):
     ledger.append([entry(1), entry(2)])
     ledger = reopened(ledger, tmp_path / "new" / "state")
     ledger.append([entry(3)])
-    assert serials(ledger) == [1, 2, 3]
+    assert (tmp_path / "new" / "state" / NAME).read_bytes() == entry(1) + entry(2) + entry(3)
     assert (tmp_path / "new" / "state" / NAME).stat().st_mode & 0o777 == 0o600
     assert ledger.summary() == Summary({"SHA256:a": 3}, None)
 
@@ -106,6 +106,23 @@ def test_a_list_that_others_can_reach_is_refused(tmp_path):
     with pytest.raises(Unsafe):
         Ledger(tmp_path)
     tmp_path.chmod(0o700)
+
+
+def test_a_list_of_another_user_is_refused(tmp_path, monkeypatch):
+    Ledger(tmp_path).close()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / NAME, 12345, -1)
+    else:
+        monkeypatch.setattr(module, "check_folder", lambda folder: folder)
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(Unsafe, match="signer's own"):
+        Ledger(tmp_path)
+
+
+def test_a_pipe_is_no_list(tmp_path):
+    os.mkfifo(tmp_path / NAME, 0o600)
+    with pytest.raises(Unsafe, match="signer's own"):
+        Ledger(tmp_path)
 
 
 def test_a_link_is_no_list(tmp_path):
