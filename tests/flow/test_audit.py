@@ -117,7 +117,7 @@ async def waiting(visitor: Visitor, world: World) -> "asyncio.Task[Any]":
     """Somebody who waits for the next entry, and has looked at least once."""
     person, others = visitor.signer.person_id, world.outside.waiting[visitor.signer.person_id]
     task = asyncio.create_task(visitor.get(f"/v1/audit?after={await world.size()}&wait=20"))
-    while world.outside.waiting[person] == others:  # noqa: ASYNC110  # nothing tells of it
+    while world.outside.waiting[person] == others:
         assert not task.done()
         await asyncio.sleep(0.001)
     return task
