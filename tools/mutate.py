@@ -71,19 +71,19 @@ def main() -> int:
     parser.add_argument("--words", action="store_true", help="show what survived in the words of a refusal too")
     given = parser.parse_args()
     until = time.monotonic() + given.minutes * 60
-    found = Found()
+    found, failed = Found(), False
     for room, files in _by_room(given.paths):
         print(f"{room}: {len(files)} files, by the tests of {_tests_of(room)}", flush=True)
         with tempfile.TemporaryDirectory(prefix="jitgate-mutate-") as folder:
             _prepare(Path(folder), room, files)
-            _run(Path(folder), until)
+            failed |= not _run(Path(folder), until)
             _read(Path(folder), files, found)
     for diff in found.survivors:
         print(f"\n{diff}")
     print(f"\nin the words of a refusal only: {len(found.words)}", *(found.words if given.words else ()), sep="\n  ")
     print(f"no test comes by: {len(found.untested)}", *found.untested, sep="\n  ")
     print(f"{found.changes} changes: {len(found.survivors)} survived, {found.untried} were not tried for want of time")
-    return 1 if found.survivors or found.untested else 3 if found.untried else 0
+    return 1 if failed or found.survivors or found.untested else 3 if found.untried else 0
 
 
 def _by_room(paths: Iterable[Path]) -> list[tuple[str, list[str]]]:
@@ -116,7 +116,7 @@ def _prepare(folder: Path, room: str, files: list[str]) -> None:
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + config)
 
 
-def _run(folder: Path, until: float) -> None:
+def _run(folder: Path, until: float) -> bool:
     log = folder / "mutmut.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -138,7 +138,8 @@ def _run(folder: Path, until: float) -> None:
                 process.wait()
     if status != 0:
         words = log.read_text(errors="replace").replace("\r", "\n").splitlines()
-        sys.exit("\n".join([*words[-40:], "make: error: mutmut could not run: its words are above"]))
+        print(*words[-40:], "make: error: mutmut could not run: its words are above", sep="\n", file=sys.stderr)
+    return status == 0
 
 
 def _read(folder: Path, files: Iterable[str], found: Found) -> None:

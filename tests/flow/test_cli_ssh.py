@@ -14,6 +14,7 @@ import pexpect
 import pytest
 
 from jitgate.app.demo.world import World, open_world
+from jitgate.app.local_sshd import LocalHost
 from jitgate.ssh.cert import parse_certificate_line
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -155,6 +156,18 @@ def test_a_host_that_is_another_one_is_refused(alice: Person, world: World):
     alice.jitctl("vm", "connect", "ubuntu@web1", *REASON, "--", "true")
     done = alice.ssh("-p", str(world.hosts["db1"].port), "ubuntu@web1", "true", status=255)
     assert "Host key verification failed" in done.stderr or "Certificate invalid" in done.stderr
+
+
+def test_a_host_that_nobody_vouches_for_is_refused_and_not_asked_about(
+    alice: Person, world: World, start_sshd: Callable[..., LocalHost]
+):
+    """A stock sshd with a plain host key in web1's place: no first-use question, no way in."""
+    alice.jitctl("vm", "connect", "ubuntu@web1", *REASON, "--", "true")
+    plain = start_sshd("web1", "ubuntu")
+    done = alice.ssh("-p", str(plain.port), "ubuntu@web1", "true", status=255)
+    assert "Host key verification failed" in done.stderr
+    assert plain.host_key.split()[1] not in (alice.state / "known_hosts").read_text()
+    assert world.hosts["web1"].port != plain.port
 
 
 def test_the_certificate_in_the_agent_is_enough_for_other_programs(alice: Person, world: World, tmp_path: Path):
