@@ -760,7 +760,7 @@ def test_the_schema_is_what_the_steps_make(tmp_path: Path):
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415  # for this one
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
-    engine = _engine(url(tmp_path))
+    engine = _engine(url(tmp_path), make=True)
     for _ in range(2):
         upgrade(engine)
         with engine.connect() as connection:
@@ -844,3 +844,15 @@ def test_the_log_row_says_what_its_leaf_says(tmp_path: Path):
             store.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage" * 1000])
+def test_no_database_is_made_by_opening_one(tmp_path: Path, content: bytes | None):
+    """A service whose file is gone must say so: an empty one would have no revocations and no log."""
+    file = tmp_path / "jitgate.db"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(0o600)
+    with pytest.raises(Error):
+        open_store(url(tmp_path))
+    assert file.exists() == (content is not None)

@@ -12,6 +12,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ async def serve_control(state: Path, acts: Mapping[str, Act]) -> Control:
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            line = await _line(reader)  # read first: who is hung up on in the middle of it never sees the no
             actor = _actor(writer.get_extra_info("socket"))
-            line = await _line(reader)
             if task := asyncio.current_task():
                 running.add(task)
                 task.add_done_callback(running.discard)
@@ -82,7 +83,8 @@ def call_control(state: Path, act: str, arguments: Json) -> Json | None:
             connection.connect(str(state / SOCKET))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        connection.sendall(json.dumps({"act": act, "with": arguments}).encode() + b"\n")
+        with suppress(BrokenPipeError):  # then there is an answer already
+            connection.sendall(json.dumps({"act": act, "with": arguments}).encode() + b"\n")
         with connection.makefile("rb") as file:
             line = file.readline(LINE_MAX)
     if not line:

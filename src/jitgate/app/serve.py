@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from jitgate.app.http import CONNECTIONS_MAX, HttpServer
 from jitgate.app.operate import only_writer
 from jitgate.app.settings import Settings, split_address
 from jitgate.app.telemetry import Telemetry
-from jitgate.app.tls import authority_pem, server_context
+from jitgate.app.tls import authority_pem, load_certificate, server_context
 from jitgate.app.wiring import open_outside
 from jitgate.audit.checkpoint import parse_body
 from jitgate.audit.events import Actor, Event, EventType
@@ -38,6 +39,7 @@ from jitgate.identity.throttle import ACCOUNT, ADDRESS
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
 FLOODS_S = 5.0
 FORGET_S = 3600.0
+TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
 BACKLOG = 1024
 DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 256  # the last: database, signer, control socket, metrics, what is loaded
@@ -84,6 +86,7 @@ async def serve(
                     tasks.create_task(_every(CHECKPOINT_S, "checkpoint", telemetry, lambda: _sign(outside, telemetry))),
                     tasks.create_task(_every(FLOODS_S, "floods", telemetry, lambda: _flush_floods(outside))),
                     tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
+                    tasks.create_task(_every(TLS_S, "tls", telemetry, lambda: _load_tls(tls, settings, outside))),
                     tasks.create_task(_every(RECONCILE_S, "reconcile", telemetry, lambda: _reconcile(outside))),
                 ]
                 clock = tasks.create_task(http.run())
@@ -138,6 +141,11 @@ async def _flush_floods(outside: Outside, *, everything: bool = False) -> None:
 async def _forget(outside: Outside) -> None:
     before = outside.clock() - max(ACCOUNT.forget, ADDRESS.forget)
     await outside.store.write(lambda tx: tx.throttles.forget(before))
+
+
+async def _load_tls(tls: ssl.SSLContext | None, settings: Settings, outside: Outside) -> None:
+    if tls:
+        load_certificate(tls, settings, outside.clock())
 
 
 async def _reconcile(outside: Outside) -> None:

@@ -58,19 +58,33 @@ def make_authority(settings: Settings, now: Micros) -> None:
 
 
 def server_context(settings: Settings, now: Micros) -> ssl.SSLContext:
-    """The context that serves HTTPS; a self-made certificate is made or renewed here when it is due."""
+    """The context that serves HTTPS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_certificate(context, settings, now)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, settings: Settings, now: Micros) -> None:
+    """Serve from now on what the files hold. A self-made certificate is made or renewed here when it is due.
+
+    Raises `Unsafe` for files that others can read, or that are damaged; then what was served before is served on.
+    """
     if settings.self_made_tls:
         chain, key = tls_folder(settings) / "server.pem", tls_folder(settings) / "server.key"
-        if _is_due(chain, now):
-            _make_server_certificate(settings, now)
+        try:
+            if _is_due(chain, now):
+                _make_server_certificate(settings, now)
+        except ValueError:
+            raise Unsafe(f"a file in {tls_folder(settings)} is damaged", "put the folder back from a backup") from None
     else:
         chain, key = Path(settings.tls_certificate), Path(settings.tls_key)
     if key.stat().st_mode & 0o077:
         raise Unsafe(f"{key} can be read by others", f"chmod 600 {key}")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(chain, key)
-    return context
+    try:
+        context.load_cert_chain(chain, key)
+    except ssl.SSLError as error:
+        raise Unsafe(f"{chain} and {key} are no certificate with its key: {error.reason}", "are both whole?") from None
 
 
 def login_url(settings: Settings) -> str:

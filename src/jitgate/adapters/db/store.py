@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, insert
+from sqlalchemy import Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
@@ -69,10 +69,16 @@ class Store:
 
 
 def open_store(url: str, *, random: Random = os.urandom) -> Store:
-    """Open the database at `url` (`sqlite:///FILE`), bring its schema up to date, start the writer."""
+    """Open the database at `url` (`sqlite:///FILE`), bring its schema up to date, start the writer.
+
+    Raises `NotFound`, `BadInput` for a file that is none that `create_installation` made, `Unsafe` for its mode.
+    """
     writing = _engine(url)
     with _readable(url):
         upgrade(writing)
+        with writing.connect() as connection:
+            if connection.scalar(select(t.log_state.c.origin)) is None:
+                raise BadInput(f"{make_url(url).database} holds no installation", "jitgate init makes one")
         return Store(writing, _engine(url, read_only=True), random)
 
 
@@ -81,7 +87,7 @@ def create_installation(url: str, *, origin: str, values: dict[str, str], now: i
 
     A second call on the same database is refused by its primary keys.
     """
-    engine = _engine(url)
+    engine = _engine(url, make=True)
     upgrade(engine)
     with engine.begin() as connection:
         connection.execute(insert(t.realm).values(id="default", created_at=now))
@@ -112,7 +118,7 @@ def _readable(url: str) -> Iterator[None]:
         raise BadInput(f"cannot read {make_url(url).database}: {error.orig}", hint) from None
 
 
-def _engine(url: str, *, read_only: bool = False) -> Engine:
+def _engine(url: str, *, read_only: bool = False, make: bool = False) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -121,7 +127,7 @@ def _engine(url: str, *, read_only: bool = False) -> Engine:
         raise BadInput(
             "this version keeps its data in SQLite only", "database = 'sqlite:////var/lib/jitgate/jitgate.db'"
         )
-    _check_file(Path(parsed.database), make=not read_only)
+    _check_file(Path(parsed.database), make=make)
     engine = create_engine(parsed, hide_parameters=True)  # hashes and seeds are among them; errors go to the log
 
     @event.listens_for(engine, "connect")
