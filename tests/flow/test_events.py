@@ -297,6 +297,7 @@ async def test_a_flood_of_refusals_is_two_entries(world: World):
 
 async def test_floods_are_counted_for_each_address_and_begin_anew(world: World):
     addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    networks = [*addresses[:2], "2001:db8::/64"]
     before = await world.size()
     for _ in range(3):
         for address in addresses:
@@ -306,7 +307,7 @@ async def test_floods_are_counted_for_each_address_and_begin_anew(world: World):
     await world.stranger(addresses[0]).sign_in("alice", subject="bob")
     events = await world.events(after=before)
     assert [(event["type"], event["source"]) for event in events[:3]] == [("sign_in.refused", a) for a in addresses]
-    assert [(event["source"], event["detail"]["count"]) for event in events[3:6]] == [(a, 2) for a in addresses]
+    assert [(event["source"], event["detail"]["count"]) for event in events[3:6]] == [(a, 2) for a in networks]
     assert (events[6]["type"], events[6]["source"]) == ("sign_in.refused", addresses[0])
 
 
@@ -321,6 +322,31 @@ async def test_failed_sign_ins_do_not_hide_the_use_of_a_stolen_token(world: Worl
     await flush(world)
     floods = {event["detail"]["code"]: event["detail"]["count"] for event in await world.events("sign_in.flood")}
     assert floods == {"sign_in.refused": 4, "request.refused": 2}
+
+
+async def test_one_persons_noise_does_not_hide_the_use_of_anothers_token(world: World):
+    mallory, alice = await world.enter("bob"), await world.enter("alice")
+    for _ in range(3):
+        await mallory.certificate(headers={"jitgate-proof": ""})
+    stolen = mallory.signer.call("POST", "/v1/grants", {"host": "web1"}, headers={"authorization": ""})
+    stolen.headers["authorization"] = f"Bearer {alice.signer.token}"
+    for _ in range(3):
+        assert (await mallory.send(stolen)).code == "bad_proof"
+    assert [event["actor"]["name"] for event in await world.events("request.refused")] == ["bob", "alice"]
+    world.clock.advance(MINUTE)
+    await flush(world)
+    floods = await world.events("sign_in.flood")
+    assert [(event["actor"]["name"], event["detail"]["count"]) for event in floods] == [("bob", 2), ("alice", 2)]
+
+
+async def test_all_addresses_of_one_ipv6_customer_are_counted_together(world: World):
+    before = await world.size()
+    for at in range(1, 51):
+        await world.stranger(f"2001:db8::{at:x}").sign_in("alice", subject="bob")
+    world.clock.advance(MINUTE)
+    await flush(world)
+    first, flood = await world.events(after=before)
+    assert (first["source"], flood["source"], flood["detail"]["count"]) == ("2001:db8::1", "2001:db8::/64", 49)
 
 
 async def test_a_flood_from_everywhere_does_not_fill_the_memory(world: World):

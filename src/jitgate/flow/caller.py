@@ -96,7 +96,7 @@ def _not_registered() -> Denied:
 async def record_unproved(outside: Outside, caller: Caller, error: Error, method: str, route: str) -> None:
     """A token without its person's key is how a stolen token looks: recorded, a flood of it counted."""
     event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error, ("method", method), ("route", route))
-    if outside.floods.is_first(caller.source, event.type, event.time):
+    if outside.floods.is_first(caller.source, event.type, event.time, caller.actor):
         await outside.store.write(lambda tx: tx.log.append(event))
 
 
