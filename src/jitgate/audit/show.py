@@ -17,7 +17,16 @@ ERASED = "(erased)"
 ALTERED = "(altered)"
 LINE_MAX = 1000  # characters
 _WORD = re.compile(r"[!-&(-~]+")
-_LABELS = ("serial", "grant", "session", "key_id", "source")
+_LABELS = ("serial", "grant", "source")
+_TIMES = frozenset({"ends_at", "expires_at", "since", "valid_before"})
+_TIME_MAX = 1 << 55  # microseconds: the year 3111
+# By the first word of the type: what is for programs, or says again what the line has said. The JSON object has it.
+_LEFT_OUT = {
+    "certificate": frozenset({"ca", "digest", "fingerprint", "kind", "policy", "principals", "valid_after"}),
+    "grant": frozenset({"policy"}),
+    "key": frozenset({"key"}),
+    "sign_in": frozenset({"sign_in"}),
+}
 
 
 def as_json(index: int, leaf: bytes, personal: str) -> dict[str, object]:
@@ -64,7 +73,7 @@ def _object(index: int, body: Leaf, texts: dict[str, str]) -> dict[str, object]:
 
 
 def as_line(entry: Mapping[str, object]) -> str:
-    """One line: when, which, what, who, on what, then the rest as name=value; of a refusal, why."""
+    """One line: when, which, what, who, on what, then what is for people as name=value; of a refusal, why."""
     parts = [_word(f"{str(entry.get('time', '-'))[:19]}Z"), f"#{_word(entry.get('index'))}"]
     parts += [_word(entry.get("type")), _who(entry.get("actor"))]
     if entry.get("target"):
@@ -72,7 +81,7 @@ def as_line(entry: Mapping[str, object]) -> str:
     if subject := _who(entry.get("subject")):
         parts.append(f"subject={subject}")
     parts += [f"{name}={_word(entry[name])}" for name in _LABELS if entry.get(name)]
-    parts += [f"{_word(name)}={_word(value)}" for name, value in _items(entry.get("detail"))]
+    parts += [f"{_word(name)}={_detail(name, value)}" for name, value in _details(entry)]
     parts += [_why(check) for check in _list(entry.get("checks")) if isinstance(check, Mapping)]
     if entry.get("reason"):
         parts.append(f"reason={shown(str(entry['reason']), LINE_MAX)}")
@@ -96,8 +105,20 @@ def _why(check: Mapping[object, object]) -> str:
     return f"{_word(check.get('name'))}: {shown(str(check.get('why', '')), LINE_MAX)}"
 
 
-def _items(value: object) -> list[tuple[object, object]]:
-    return sorted(value.items(), key=str) if isinstance(value, Mapping) else []
+def _details(entry: Mapping[str, object]) -> list[tuple[object, object]]:
+    left_out = _LEFT_OUT.get(str(entry.get("type", "")).partition(".")[0], frozenset())
+    value = entry.get("detail")
+    return (
+        sorted((item for item in value.items() if item[0] not in left_out), key=str)
+        if isinstance(value, Mapping)
+        else []
+    )
+
+
+def _detail(name: object, value: object) -> str:
+    if name in _TIMES and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TIME_MAX:
+        return rfc3339(value)
+    return _word(value)
 
 
 def _list(value: object) -> list[object]:

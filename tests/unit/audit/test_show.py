@@ -9,6 +9,7 @@ from tests.unit.audit.samples import ALICE, GRANT, START, an_event
 from jitgate.audit.events import Actor, EventType
 from jitgate.audit.log import EMPTY, Entry, append, erase
 from jitgate.audit.show import LINE_MAX, as_json, as_line
+from jitgate.core.clock import SECOND
 
 
 def entry_of(kind: EventType, **changes: object) -> Entry:
@@ -45,6 +46,41 @@ def test_the_line():
         f"2025-10-09T08:53:20Z #0 grant.refused alice ubuntu@host:web1 grant={GRANT} source=192.0.2.7 code=no_role "
         "host: 'web1 has no label env=prod' reason='disk full, ticket 42'"
     )
+
+
+def test_the_line_of_a_certificate_is_for_reading():
+    found = shown(entry_of(EventType.CERTIFICATE_ISSUED)) | {
+        "key_id": "jitgate grant=x person=alice",
+        "serial": "7",
+        "detail": {
+            "ca": "SHA256:a",
+            "digest": "d" * 64,
+            "fingerprint": "SHA256:b",
+            "kind": "user",
+            "policy": "e" * 64,
+            "principals": "ubuntu@host:web1",
+            "role": "web-ops",
+            "valid_after": START,
+            "valid_before": START + 900 * SECOND,
+        },
+        "checks": [],
+        "reason": "",
+    }
+    # Digests, the CA and what the target says already are in the JSON; a time is one that people read.
+    assert as_line(found) == (
+        f"2025-10-09T08:53:20Z #0 certificate.issued alice ubuntu@host:web1 serial=7 grant={GRANT} source=192.0.2.7 "
+        "role=web-ops valid_before=2025-10-09T09:08:20Z"
+    )
+
+
+def test_the_digest_of_a_policy_that_was_applied_is_shown():
+    line = as_line(shown(entry_of(EventType.POLICY_APPLIED, detail=(("digest", "d" * 64), ("roles", 3)))))
+    assert f"digest={'d' * 64} roles=3" in line
+
+
+@pytest.mark.parametrize("moment", [-1, 10**25, "soon", True, None])
+def test_what_is_no_time_is_shown_as_it_is(moment):
+    assert f"ends_at={moment}" in as_line({"type": "grant.opened", "detail": {"ends_at": moment}})
 
 
 def test_an_actor_without_a_name_is_named_by_what_it_is():
