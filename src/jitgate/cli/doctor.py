@@ -1,6 +1,7 @@
 """jitctl doctor: what is wrong on this machine, and what to do."""
 
 import os
+import pwd
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,14 +12,14 @@ import click
 from jitgate.cli import sshconfig
 from jitgate.cli.answers import as_realms, rows, text
 from jitgate.cli.command import Command, Options
-from jitgate.cli.files import read_private
+from jitgate.cli.files import home, read_private
 from jitgate.cli.out import coloured, data, plain
-from jitgate.cli.profile import current, load_session
+from jitgate.cli.profile import Profile, current, load_session
 from jitgate.cli.service import Service
 from jitgate.cli.times import until
 from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import Error
+from jitgate.core.errors import Error, NotSignedIn
 from jitgate.core.outcome import Check, failed, passed
 
 _OLDEST_SSH = (8, 4)  # the oldest release that is tested
@@ -33,7 +34,14 @@ def doctor(ctx: click.Context) -> None:
     Changes nothing. The exit status is 1 if something is wrong.
     """
     options: Options = ctx.obj
-    checks = [check for step in (_ssh, _files, _service, _ssh_config, _agent) for check in _safely(step, options)]
+    checks = list(_ssh())
+    try:
+        profile = current(options)
+    except Error as error:  # what else is looked at belongs to a service
+        checks.append(failed("profile", error.what, error.hint))
+    else:
+        checks += [check for step in (_files, _service, _ssh_config) for check in _safely(step, profile, options)]
+    checks += _agent()
     rows = [{"name": c.name, "outcome": str(c.outcome), "why": c.why, "hint": c.hint} for c in checks]
     lines = []
     for check in checks:
@@ -44,18 +52,19 @@ def doctor(ctx: click.Context) -> None:
     ctx.exit(0 if all(check.passed for check in checks) else 1)
 
 
-def _safely(step: Callable[[Options], Iterator[Check]], options: Options) -> Iterator[Check]:
+def _safely(step: Callable[[Profile, Options], Iterator[Check]], profile: Profile, options: Options) -> Iterator[Check]:
     """The step's checks; its own error is the last of them."""
     try:
-        yield from step(options)
+        yield from step(profile, options)
+    except NotSignedIn as error:
+        yield failed("sign-in", error.what, error.hint)
     except Error as error:
         yield failed(step.__name__.strip("_").replace("_", " "), error.what, error.hint)
     except OSError as error:
         yield failed(step.__name__.strip("_").replace("_", " "), f"{error.filename}: {error.strerror}")
 
 
-def _ssh(options: Options) -> Iterator[Check]:
-    del options
+def _ssh() -> Iterator[Check]:
     for program in ("ssh", "ssh-keygen"):
         try:
             words = subprocess.run(
@@ -77,8 +86,8 @@ def _version(words: str) -> Check:
     return passed("ssh", words)
 
 
-def _files(options: Options) -> Iterator[Check]:
-    profile = current(options)
+def _files(profile: Profile, options: Options) -> Iterator[Check]:
+    del options
     yield passed("profile", f"{profile.name}: {profile.url}" + (", its own TLS authority" if profile.pinned else ""))
     folder = profile.folder
     present = [folder / name for name in ("id", "token", "tls-ca.pem") if os.path.lexists(folder / name)]
@@ -87,8 +96,7 @@ def _files(options: Options) -> Iterator[Check]:
     yield passed("files", f"{folder}: for you only")
 
 
-def _service(options: Options) -> Iterator[Check]:
-    profile = current(options)
+def _service(profile: Profile, options: Options) -> Iterator[Check]:
     with Service(profile, options, trusted(profile)) as service:
         found = service.get("/.well-known/jitgate")
         as_realms(found)
@@ -103,10 +111,11 @@ def _service(options: Options) -> Iterator[Check]:
             yield failed("key", f"{own} is not registered", f"jitctl login {profile.url}")
 
 
-def _ssh_config(options: Options) -> Iterator[Check]:
-    file = sshconfig.config_file(current(options))
+def _ssh_config(profile: Profile, options: Options) -> Iterator[Check]:
+    del options
+    file = sshconfig.config_file(profile)
     if not file.exists():
-        yield failed("ssh config", "there is none yet", "jitctl vm connect writes it")
+        yield passed("ssh config", "none yet; the first jitctl vm connect writes it")
         return
     command = ["ssh", "-G", "-F", str(file), "host.invalid"]
     done = subprocess.run(
@@ -116,15 +125,17 @@ def _ssh_config(options: Options) -> Iterator[Check]:
         yield failed("ssh config", done.stderr.strip(), "jitctl vm connect writes it anew")
     else:
         yield passed("ssh config", str(file))
-    if sshconfig.included():
+    own, by_user_list = home() / ".ssh/config", Path(pwd.getpwuid(os.getuid()).pw_dir) / ".ssh/config"
+    if own.resolve() != by_user_list.resolve():  # ssh does not look at HOME
+        yield failed("plain ssh", f"HOME is {home()}, but ssh reads {by_user_list}", f"ssh -F {own} NAME")
+    elif sshconfig.included():
         yield passed("plain ssh", "~/.ssh/config reads ours")
     else:
         line = sshconfig.include_line()
         yield failed("plain ssh", "~/.ssh/config does not read ours", f"put this line on top of it: {line}")
 
 
-def _agent(options: Options) -> Iterator[Check]:
-    del options
+def _agent() -> Iterator[Check]:
     path = os.environ.get("SSH_AUTH_SOCK")
     if not path:
         yield passed("agent", "none, and none is needed")

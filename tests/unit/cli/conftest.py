@@ -2,6 +2,7 @@
 
 import io
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -101,6 +102,10 @@ def squeezed(line: str) -> str:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
+    # where the machine's own user list says that it is, which is what ssh reads
+    account = pwd.getpwuid(os.getuid())
+    here = pwd.struct_passwd((*account[:5], str(home), account.pw_shell))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: here)
     return Machine(home, {"HOME": str(home), "JITCTL_NO_INPUT": "1", "TZ": "UTC"}, monkeypatch)
 
 
