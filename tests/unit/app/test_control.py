@@ -35,13 +35,6 @@ def test_only_the_services_own_user_and_root_are_operators(monkeypatch: pytest.M
     assert control._actor(Peer(991)) == Actor("operator", name="uid 991")  # type: ignore[arg-type]
 
 
-async def close(server: asyncio.Server) -> None:
-    """Stop, and let those connections end that were just answered."""
-    server.close()
-    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-    await asyncio.sleep(0)
-
-
 def test_the_socket_is_for_its_owner_alone(tmp_path: Path):
     async def test() -> None:
         served = await serve_control(tmp_path, {})
