@@ -22,7 +22,8 @@ def help_pages(root: click.Command, name: str) -> str:
     """The help of a program's every command, as Markdown."""
     pages = [START]
     for path, command in _walk(root, (name,)):
-        context = click.Context(command, info_name=" ".join(path), terminal_width=WIDTH, max_content_width=WIDTH)
+        told = dict(root.context_settings) | {"terminal_width": WIDTH, "max_content_width": WIDTH}
+        context = click.Context(command, info_name=" ".join(path), **told)
         text = command.get_help(context)
         if len(path) > 1:
             text = SHARED.sub("", text + "\n").rstrip("\n")

@@ -40,7 +40,7 @@ async def get_explain(request: Request, caller: SignedIn, host: str, login: str 
 @router.post("/grants", status_code=201)
 async def post_grants(request: Request, response: Response, body: GrantRequest, caller: Proved) -> Json:
     """Ask for access: 201 with a new grant, 200 with one that runs already, 403 with every check."""
-    ask = Ask(body.host, body.login, body.minutes, body.reason, "", body.role)
+    ask = Ask(body.host, body.login, body.minutes, body.reason, body.ticket, body.role)
     outside = outside_of(request)
     opened = await grants.request_access(outside, caller, ask)
     response.status_code = 201 if opened.fresh else 200

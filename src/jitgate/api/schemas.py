@@ -34,6 +34,7 @@ class GrantRequest(_Request):
     login: Annotated[str, StringConstraints(max_length=64)] | None = None
     minutes: int | None = None
     reason: Annotated[str, StringConstraints(max_length=2000)] = ""
+    ticket: Annotated[str, StringConstraints(max_length=2000)] = ""
     role: Annotated[str, StringConstraints(max_length=64)] | None = None
 
 

@@ -82,7 +82,7 @@ SHAPES: dict[EventType, Shape] = {
     EventType.CHECKPOINT_RECONCILED: _shape("done", detail="size# root"),
     EventType.CHECKPOINT_REFUSED: _shape("refused", "", "checks", "size# root", "signer_size# signer_root why"),
     EventType.POLICY_APPLIED: _shape(
-        "done", "", "reason", "digest roles#", "previous added removed changed removed_deny signed_by"
+        "done", "", "reason", "digest roles#", "previous added removed changed removed_deny changed_deny signed_by"
     ),
     EventType.POLICY_REFUSED: _shape("refused", "", "checks reason", "", "digest code"),
     EventType.PERSON_ADDED: _shape("done", "subject subject_name", "reason", "", "groups admin#"),

@@ -5,7 +5,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jitgate.cli import certificate as certs
@@ -33,6 +33,7 @@ class Wish:
     role: str | None = None
     reason: str | None = None
     minutes: int | None = None
+    ticket: str | None = None
 
 
 def hosts_of(service: Service) -> tuple[Host, ...]:
@@ -59,9 +60,10 @@ def parse_wish(wish: Wish) -> Wish:
         if wish.role:
             check_name("role", wish.role)
         reason = check_reason(wish.reason) if wish.reason else wish.reason
+        ticket = check_reason(wish.ticket) if wish.ticket else wish.ticket
     except BadInput as error:
         raise UsageError(error.what, error.hint) from None
-    return Wish(name, login, wish.role, reason, wish.minutes)
+    return Wish(name, login, wish.role, reason, wish.minutes, ticket)
 
 
 def _check_host(name: str) -> None:
@@ -78,7 +80,7 @@ def find_host(service: Service, hosts: Sequence[Host], wish: Wish, options: Opti
     try:
         return choose_host(hosts, wish.name, options)
     except NotFound as unknown:
-        asked = {"host": wish.name, "login": wish.login, "role": wish.role, "reason": wish.reason}
+        asked = asdict(replace(wish, name=None)) | {"host": wish.name}
         try:
             service.post("/v1/grants", {name: value for name, value in asked.items() if value is not None})
         except NotFound:
@@ -125,7 +127,7 @@ def open_grant(service: Service, host: Host, login: str | None, wish: Wish, opti
             raise Denied(wanted, f"jitctl vm connect {login}@{host.name} --reason TEXT")
         say(options, wanted)
         reason = check_reason(terminal.ask(options, "reason"))
-    asked: Row = {"host": host.name, "login": login, "role": wish.role, "reason": reason, "minutes": wish.minutes}
+    asked: Row = asdict(replace(wish, name=None, login=login, reason=reason)) | {"host": host.name}
     answer = service.post("/v1/grants", {name: value for name, value in asked.items() if value is not None})
     grant = as_grant(as_row(answer.get("grant")))
     if grant.host != host.name or grant.login != (login or grant.login) or grant.role != (wish.role or grant.role):

@@ -37,6 +37,7 @@ _GET_EXAMPLES = """
 @click.option("-o", "--out", metavar="FILE", help="Write the certificate there. Default: print it.")
 @click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
 @click.option("--reason", metavar="TEXT", help="Why, in a sentence; asked for where a role wants it.")
+@click.option("--ticket", metavar="TEXT", help="The ticket it is for, where a role's condition asks for one.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
 @click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
 @click.option("--grant", "grant_id", metavar="ID", help="Renew under this grant of yours; none is opened then.")
@@ -50,6 +51,7 @@ def get(
     out: str | None,
     login: str | None,
     reason: str | None,
+    ticket: str | None,
     minutes: int | None,
     role: str | None,
     grant_id: str | None,
@@ -58,7 +60,7 @@ def get(
 
     The ssh config for it is what `jitctl vm connect HOST --print` shows.
     """
-    wish = access.parse_wish(access.Wish(host, login, role, reason, minutes))
+    wish = access.parse_wish(access.Wish(host, login, role, reason, minutes, ticket))
     with signed_in(current(options), options) as service:
         signer = load_signer(Path(key).expanduser()) if key else service.signer
         target = access.find_host(service, access.hosts_of(service), wish, options)

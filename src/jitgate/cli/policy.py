@@ -9,7 +9,7 @@ from typing import ParamSpec
 import click
 
 from jitgate.cli.command import Command, Options
-from jitgate.cli.out import data, say, table
+from jitgate.cli.out import data, say, table, warn
 from jitgate.core.errors import Error
 
 P = ParamSpec("P")
@@ -39,10 +39,17 @@ def check(options: Options, folder: str) -> None:
     Needs the extra `policy`: pip install 'jitgate[policy]'.
     """
     from jitgate.policy.folder import load_folder  # noqa: PLC0415  # see `needs_extra`
+    from jitgate.policy.lint import lint  # noqa: PLC0415  # see `needs_extra`
 
     bundle = load_folder(Path(folder).expanduser())
     roles = [rule.role for rule in bundle.rules.values()]
-    document = {"digest": bundle.digest, "files": dict(bundle.files), "roles": [role.name for role in roles]}
+    remarks = lint(bundle)
+    document = {
+        "digest": bundle.digest,
+        "files": dict(bundle.files),
+        "roles": [role.name for role in roles],
+        "remarks": [{"role": remark.role, "what": remark.what, "hint": remark.hint} for remark in remarks],
+    }
     rows = [
         (
             role.name,
@@ -54,6 +61,8 @@ def check(options: Options, folder: str) -> None:
         for role in roles
     ]
     data(options, document, table(("ROLE", "EFFECT", "WHO", "HOSTS", "AS"), rows))
+    for remark in remarks:
+        warn(f"role {remark.role} {remark.what}; {remark.hint}")
     say(options, f"sound: roles {len(roles)}, files {len(bundle.files)}; digest {bundle.digest}")
 
 

@@ -52,6 +52,7 @@ _CONNECT_EXAMPLES = """
 @click.argument("name", required=False, shell_complete=complete)
 @click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
 @click.option("--reason", metavar="TEXT", help="Why, in a sentence; asked for where a role wants it.")
+@click.option("--ticket", metavar="TEXT", help="The ticket it is for, where a role's condition asks for one.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
 @click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
 @click.option("--print", "only_print", is_flag=True, help="Print the ssh command instead of running it.")
@@ -61,6 +62,7 @@ def connect(
     name: str | None,
     login: str | None,
     reason: str | None,
+    ticket: str | None,
     minutes: int | None,
     role: str | None,
     only_print: bool,  # noqa: FBT001  # click gives it by name
@@ -71,7 +73,7 @@ def connect(
     a shell. The exit status is ssh's: that of the remote command, or 255 if the connection failed.
     """
     options: Options = ctx.obj
-    wish = access.parse_wish(access.Wish(name, login, role, reason, minutes))
+    wish = access.parse_wish(access.Wish(name, login, role, reason, minutes, ticket))
     profile, session = session_or_sign_in(options)
     try:
         host, grant, path = _prepare(profile, session, wish, options)

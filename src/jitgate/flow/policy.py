@@ -54,6 +54,7 @@ async def apply_policy(outside: Outside, bundle: PolicyBundle, actor: Actor) -> 
             ("removed", change.removed),
             ("changed", change.changed),
             ("removed_deny", change.lost_denials),
+            ("changed_deny", change.changed_denials),
         ):
             if names:
                 detail.append((key, _names(names)))

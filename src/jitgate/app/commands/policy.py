@@ -8,6 +8,7 @@ from jitgate.app.commands.options import config_option, examples, output_option,
 from jitgate.app.operate import operate
 from jitgate.core.errors import BadInput
 from jitgate.policy.folder import MANIFEST, load_folder
+from jitgate.policy.lint import lint
 
 
 @click.command(
@@ -37,6 +38,8 @@ def apply(folder: Path, config: Path, output: str, *, without_manifest: bool) ->
     lines = [f"digest  {done['digest']}", f"roles   {done['roles']}"]
     lines += [f"{word}  {name}" for word in ("added", "changed", "removed") for name in done[word]]
     show(output, done, lines)
+    for remark in lint(bundle):
+        click.echo(f"jitgate: warning: role {remark.role} {remark.what}; {remark.hint}", err=True)
     for name in done["lost_denials"]:
         click.echo(f"jitgate: warning: the deny rule {name} is gone", err=True)
     for name in done["changed_denials"]:
