@@ -2,8 +2,9 @@
 
 `python -m tools.mutate [FILE|FOLDER ...] [--minutes N]`, by default over every room that decides. mutmut changes one
 thing at a time in a copy of the tree, and runs the unit tests of the room that use the changed function. What survives
-is shown as a diff: a check that no test holds, or a change that changes nothing. Bodies of functions are changed, and
-not what runs at import. Ends with 1 if a change of more than words survived, and with 3 if time ran out before the end.
+is shown: a check that no test holds, or a change that changes nothing. Bodies of functions are changed, and not what
+stands outside of them; what was made at import (a table of readers, an example of the tests) is not made again after a
+change, but with `--fresh`, which is slow. Ends with 1 if a change of more than words survived, with 3 if time ran out.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ also_copy = ["tools", "docs", "Makefile"]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "not drift"]
 pytest_add_cli_args_test_selection = ["{tests}"]
 type_check_command = {types}
+process_isolation = "{isolation}"
+forkserver_warmup = "none"
 use_git_change_detection = false
 track_dependencies = false
 """
@@ -69,13 +72,14 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / SOURCE / room for room in ROOMS])
     parser.add_argument("--minutes", type=float, default=30, help="stop then, and tell what was found  [default: 30]")
     parser.add_argument("--words", action="store_true", help="show what survived in the words of a refusal too")
+    parser.add_argument("--fresh", action="store_true", help="import everything anew for each change")
     given = parser.parse_args()
     until = time.monotonic() + given.minutes * 60
     found, failed = Found(), False
     for room, files in _by_room(given.paths):
         print(f"{room}: {len(files)} files, by the tests of {_tests_of(room)}", flush=True)
         with tempfile.TemporaryDirectory(prefix="jitgate-mutate-") as folder:
-            _prepare(Path(folder), room, files)
+            _prepare(Path(folder), room, files, fresh=given.fresh)
             failed |= not _run(Path(folder), until)
             _read(Path(folder), files, found)
     for diff in found.survivors:
@@ -103,7 +107,7 @@ def _tests_of(room: str) -> str:
     return own if (ROOT / own).is_dir() else "tests/unit"
 
 
-def _prepare(folder: Path, room: str, files: list[str]) -> None:
+def _prepare(folder: Path, room: str, files: list[str], *, fresh: bool) -> None:
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -112,7 +116,12 @@ def _prepare(folder: Path, room: str, files: list[str]) -> None:
     # What mypy refuses needs no test. Not strictly: mutmut's own lines are not.
     options = ["--config-file=", "--check-untyped-defs", "--no-incremental", "--output=json"]
     types = [sys.executable, "-m", "mypy", *options, *files]
-    config = CONFIG.format(files=json.dumps(files), tests=_tests_of(room), types=json.dumps(types))
+    config = CONFIG.format(
+        files=json.dumps(files),
+        tests=_tests_of(room),
+        types=json.dumps(types),
+        isolation="forkserver" if fresh else "fork",
+    )
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + config)
 
 

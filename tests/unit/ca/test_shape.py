@@ -10,7 +10,7 @@ from tests.unit.ca.samples import GRANT, NOW, RULES, WEB1, MemorySigner, finish,
 
 from jitgate.ca.ceilings import broken
 from jitgate.ca.issue import issue
-from jitgate.ca.shape import BACKDATE_S, METADATA, shape, shape_host, wider
+from jitgate.ca.shape import BACKDATE_S, METADATA, canonical_json, shape, shape_host, wider
 from jitgate.core.clock import DAY, HOUR, SECOND
 from jitgate.core.errors import BadInput, Conflict, Denied
 from jitgate.grants.lifecycle import end
@@ -94,6 +94,11 @@ def test_metadata_of_another_value_is_seen():
     spec = shape(GRANT, WEB1, public("laptop"), public("user"), NOW)
     other = replace(spec.body(7), extensions=((METADATA, '{"team":"red"}'), ("permit-pty", "")))
     assert wider(other, GRANT, NOW) == "extensions"
+
+
+def test_the_same_metadata_is_the_same_ascii_bytes_however_it_was_written():
+    assert canonical_json({"team": "bläu", "app": "shop"}) == canonical_json({"app": "shop", "team": "bläu"})
+    assert canonical_json({"team": "bläu", "app": "shop"}) == '{"app":"shop","team":"bl\\u00e4u"}'
 
 
 @pytest.mark.parametrize("now", [NOW - 1, GRANT.ends_at, GRANT.ends_at + DAY])

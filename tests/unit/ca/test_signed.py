@@ -31,6 +31,7 @@ LINES = {"entry": entry_line(ENTRY), "head": head_line(HEAD, NOW), "mark": mark_
 def test_lines_are_read_back_as_they_were():
     assert parse_line(LINES["entry"]) == ENTRY
     assert parse_line(LINES["head"]) == HEAD
+    assert parse_line(mark_line(MARK, NOW)) == MARK  # made here: the ones above are made at import
     assert parse_line(LINES["mark"]) == MARK
     assert parse_line(mark_line(Summary({}, None), NOW)) == Summary({}, None)
 
@@ -61,3 +62,21 @@ def test_a_list_amounts_to_its_highest_serials_and_latest_checkpoint():
         entry_line(ENTRY).replace(b"9223372036854775807", b"6"),
     ]
     assert summarize(lines) == Summary({"SHA256:abc": 8, "SHA256:old": 9}, LogHead(6, "r6"))
+
+
+def test_a_mark_never_takes_back_what_stood_before_it():
+    """Else a start that reads such a mark would sign a used serial, or a smaller log."""
+    ca, other = "SHA256:abc", "SHA256:other"
+    before = Summary({ca: 7, other: 2}, LogHead(5, "r5"))
+    assert summarize([mark_line(Summary({}, None), NOW)], before) == before
+    assert summarize([mark_line(Summary({ca: 6}, LogHead(4, "r4")), NOW)], before) == before
+    later = Summary({ca: 8}, LogHead(6, "r6"))
+    assert summarize([mark_line(later, NOW)], before) == Summary({ca: 8, other: 2}, LogHead(6, "r6"))
+    assert summarize([mark_line(later, NOW)]) == later
+
+
+def test_of_two_checkpoints_the_larger_counts_and_of_the_same_size_the_first():
+    larger, smaller, forked = (head_line(LogHead(size, root), NOW) for size, root in ((6, "a"), (4, "b"), (6, "c")))
+    assert summarize([larger, smaller]).head == LogHead(6, "a")
+    assert summarize([smaller, larger]).head == LogHead(6, "a")
+    assert summarize([larger, forked]).head == LogHead(6, "a")
