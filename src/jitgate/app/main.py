@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from jitgate import __version__
+from jitgate.cli.command import Suggests
 from jitgate.core.errors import Error
 
 Entries = Mapping[str, "tuple[str, str] | tuple[str, Entries]"]
@@ -41,11 +42,11 @@ _COMMANDS: Entries = {
 }
 
 
-class Late(click.Group):
+class Late(Suggests):
     """A group that imports a command's module only when it is called."""
 
     def __init__(self, name: str, entries: Entries, text: str) -> None:
-        super().__init__(name, help=text)
+        super().__init__(name, help=text, context_settings={"help_option_names": ["-h", "--help"]})
         self._entries = entries
 
     def list_commands(self, ctx: click.Context) -> list[str]:

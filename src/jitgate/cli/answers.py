@@ -143,7 +143,7 @@ def as_realms(row: Row) -> tuple[Realm, ...]:
     )
 
 
-def check_id(value: str) -> str:
+def check_id(value: str, listed_by: str = "jitctl grants ls") -> str:
     if not is_id(value):
-        raise BadInput(f"not an id: {shown(value)}", "an id has 26 letters and digits, as in: jitctl grants ls")
+        raise BadInput(f"not an id: {shown(value)}", f"an id has 26 letters and digits, as in: {listed_by}")
     return value

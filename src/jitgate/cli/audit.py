@@ -10,7 +10,7 @@ import click
 from jitgate.audit.show import as_line
 from jitgate.cli.answers import Row, rows, text, whole
 from jitgate.cli.command import Command, Options
-from jitgate.cli.out import data, yaml_lines
+from jitgate.cli.out import data, say, yaml_lines
 from jitgate.cli.profile import current
 from jitgate.cli.service import LIST_MAX, Service, signed_in
 from jitgate.cli.times import parse, since
@@ -55,7 +55,8 @@ def audit(
 ) -> None:
     """Show what was decided, for whom and why: your own events, all of them for an administrator.
 
-    With --follow, JSON comes as one object a line.
+    A line leaves out what is for programs, such as digests: -o json has it all. With --follow, that is one object a
+    line.
     """
     begin = since(start, system_clock()) if start else None
     query = {name: value for name, value in filters.items() if value is not None}
@@ -68,6 +69,8 @@ def audit(
         found = newest(log, limit or (_ALL if start else 100), begin)
         if not follow:
             data(options, found, map(as_line, found))
+            if not found:
+                say(options, "nothing in the log fits, as far as you may read it")
             return
         for event in found:
             _print(options, event)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Literal
 
@@ -130,7 +131,21 @@ class Entry:
     examples: str = ""
 
 
-class Late(click.Group):
+class Suggests(click.Group):
+    """A group that names the command that was probably meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := get_close_matches(args[0], self.list_commands(ctx), 1):
+                raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx) from error
+            raise
+
+
+class Late(Suggests):
     """A group that knows its commands' one-line help and imports one only when it is called."""
 
     def __init__(self, name: str, entries: Mapping[str, Entry], **kwargs: Any) -> None:  # noqa: ANN401  # click's own

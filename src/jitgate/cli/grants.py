@@ -28,11 +28,14 @@ def ls(options: Options, /, *, everything: bool, everybody: bool) -> None:
         ended = text(row, "ended_at", "")
         when = relative(parse(ended), now) if ended else until(parse(text(row, "ends_at")), now)
         target = f"{text(row, 'login')}@{text(row, 'host')}"
-        state = " ".join(filter(None, (text(row, "state"), text(row, "end_reason", ""))))
-        lines.append(
-            (text(row, "id"), text(row, "person", ""), target, text(row, "role"), state, when, text(row, "reason", ""))
-        )
-    data(options, found, table(("ID", "PERSON", "TARGET", "ROLE", "STATE", "UNTIL", "REASON"), lines))
+        line = {"ID": text(row, "id")}
+        if everybody:
+            line["PERSON"] = text(row, "person", "")
+        line |= {"TARGET": target, "ROLE": text(row, "role")}
+        if everything:
+            line["STATE"] = ": ".join(filter(None, (text(row, "state"), text(row, "end_reason", ""))))
+        lines.append(line | {"UNTIL": when, "REASON": text(row, "reason", "")})
+    data(options, found, table(list(lines[0]) if lines else (), [list(line.values()) for line in lines]))
     if not found:
         say(options, "no grant is active" if not everything else "there is no grant yet")
 

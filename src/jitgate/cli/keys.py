@@ -26,14 +26,13 @@ def ls(options: Options) -> None:
         (
             "*" if text(row, "fingerprint") == own else " ",
             text(row, "id"),
-            text(row, "algorithm"),
             text(row, "fingerprint"),
             relative(parse(text(row, "added_at")), now),
             text(row, "comment", ""),
         )
         for row in found
     ]
-    data(options, found, table((" ", "ID", "TYPE", "FINGERPRINT", "ADDED", "COMMENT"), lines))
+    data(options, found, table((" ", "ID", "FINGERPRINT", "ADDED", "COMMENT"), lines))
 
 
 @click.command(
@@ -60,7 +59,7 @@ def add(options: Options, file: str) -> None:
 @click.pass_obj
 def rm(options: Options, id: str) -> None:  # noqa: A002  # the argument's name in the help
     """Remove one of your keys. Certificates that are out for it stay valid until they end."""
-    check_id(id)
+    check_id(id, "jitctl keys ls")
     with signed_in(current(options), options) as service:
         terminal.confirm(options, f"remove key {id}")
         service.delete(f"/v1/keys/{id}")

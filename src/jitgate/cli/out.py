@@ -54,7 +54,7 @@ def say_error(error: Exception) -> int:
             hint, status = "run it again with JITCTL_DEBUG=1 and report what it shows", 1
     _stderr(f"jitctl: error: {plain(what)}")
     for check in getattr(error, "checks", ()):
-        if not check.passed:
+        if not check.passed and check.why != what:
             _stderr(f"jitctl: {check.outcome}: {plain(check.name)}: {plain(check.why)}")
     if hint:
         _stderr(f"jitctl: hint: {plain(hint)}")

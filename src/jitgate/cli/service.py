@@ -1,6 +1,7 @@
 """Talking to the service: one origin, bounded answers, no redirects, every change signed by the person's key."""
 
 import json
+import re
 import signal
 import ssl
 from base64 import b64encode
@@ -31,6 +32,8 @@ _SECONDS = 30.0  # for a whole answer; a service that drips is a service that is
 _SKEW_MAX = 60  # seconds; the service refuses proofs that are further off
 _REDIRECTS = range(300, 400)
 _NO_CONTENT = 204
+# what Python and OpenSSL put around the words that a person can use
+_NOISE = re.compile(r"\[[^\]]*\] |certificate verify failed: | \(_ssl\.c:[0-9]+\)")
 
 
 class Service:
@@ -215,10 +218,15 @@ def _as_document(response: "httpx2.Response", content: bytes, url: str) -> Row:
 
 
 def _unreachable(url: str, error: "httpx2.HTTPError") -> Unreachable:
+    words = _NOISE.sub("", str(error)).rstrip(". ")
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Unreachable(
-            f"the TLS certificate of {url} is not trusted: {str(error).split('] ')[-1]}",
-            "use the address with the fingerprint that `jitgate init` printed: jitctl login URL#sha256=HEX",
-        )
-    why = "no answer in time" if "Timeout" in type(error).__name__ else str(error) or type(error).__name__
-    return Unreachable(f"{url} cannot be reached: {why}", "is the service running, and this machine online?")
+        hint = "use the address with the fingerprint that `jitgate init` printed: jitctl login URL#sha256=HEX"
+        if "certificate is not valid for" in words:
+            hint = "use the address exactly as `jitgate init` printed it: the certificate is for that name only"
+        if "expired" in words or "not yet valid" in words:
+            hint = "look at this machine's clock (date); if it is right, tell the service's owner"
+        return Unreachable(f"the TLS certificate of {url} is not trusted: {words}", hint)
+    why = "no answer in time" if "Timeout" in type(error).__name__ else words or type(error).__name__
+    return Unreachable(
+        f"{url} cannot be reached: {why[:1].lower()}{why[1:]}", "is the service running, and this machine online?"
+    )
