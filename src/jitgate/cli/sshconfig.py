@@ -6,8 +6,9 @@ The person's config is theirs: one line is put on top of it once; if they take i
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 
 import click
@@ -17,10 +18,14 @@ from jitgate.cli.certificate import link
 from jitgate.cli.command import Options
 from jitgate.cli.files import config_home, for_ssh, home, state_home, write_private
 from jitgate.cli.out import say
-from jitgate.cli.profile import Profile
+from jitgate.cli.profile import Profile, profiles
 
 _TOP = "# Written by jitctl; changes are lost.\n"
-_OWN_HOSTS = re.compile(r"^[ \t]*host(?:[ \t]*=[ \t]*|[ \t]+)(.*)$", re.IGNORECASE | re.MULTILINE)
+_HOSTS, _INCLUDES = (
+    re.compile(rf"^[ \t]*{word}(?:[ \t]*=[ \t]*|[ \t]+)(.*)$", re.IGNORECASE | re.MULTILINE)
+    for word in ("host", "include")
+)
+_FILES_MAX = 100  # of the person's own that are looked into
 
 
 def config_file(profile: Profile) -> Path:
@@ -37,12 +42,12 @@ def write(profile: Profile, hosts: Sequence[Host], realms: Sequence[Realm], opti
     _write_if_new(folder / "known_hosts", known_hosts(realms))
     if not (folder / "revoked_host_keys").exists():  # where it is missing, ssh refuses every host
         write_private(folder / "revoked_host_keys", b"")
-    taken = own_hosts()
+    taken = names_taken(profile)
     reached = [host for host in hosts if host.permitted]
     _write_if_new(config_file(profile), _TOP + "\n".join(_block(profile, host, taken) for host in reached))
     first = not master_file().exists()
     master_file().parent.mkdir(0o700, parents=True, exist_ok=True)
-    files = sorted(state_home().glob("*/ssh_config"))
+    files = _files()
     _write_if_new(master_file(), _TOP + "".join(f'Include "{for_ssh(file)}"\n' for file in files))
     if first:
         include(options)
@@ -56,7 +61,7 @@ def known_hosts(realms: Sequence[Realm]) -> str:
 
 
 def names(host: Host, taken: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """What the host is called in our config. A short name is not taken from the person, nor from the DNS."""
+    """What the host is called in our config. A short name is not taken from the person, another service or the DNS."""
     short = () if "." in host.name or host.name in taken else (host.name,)
     return (*short, host.alias)
 
@@ -84,9 +89,18 @@ def include(options: Options) -> None:
     say(options, f"added one line to {path}, so that plain ssh finds your hosts: {include_line()}")
 
 
-def own_hosts() -> frozenset[str]:
-    """The names that the person's own config gives to hosts."""
-    return frozenset(name.strip('"') for found in _OWN_HOSTS.findall(_own_config()) for name in found.split())
+def names_taken(profile: Profile) -> frozenset[str]:
+    """The names that the person's own config, with what it includes, and other services give to hosts."""
+    others = [file for file in _files() if file != config_file(profile)]
+    texts = [*_own_configs(), *map(_text, others)]
+    return frozenset(name.strip('"') for text in texts for found in _HOSTS.findall(text) for name in found.split())
+
+
+def _files() -> list[Path]:
+    """All profiles' files, in the order in which they were signed in to: for ssh the first that knows a name counts."""
+    order = list(profiles())
+    files = sorted(state_home().glob("*/ssh_config"))
+    return sorted(files, key=lambda file: order.index(file.parent.name) if file.parent.name in order else len(order))
 
 
 def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -94,14 +108,34 @@ def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     del ctx, param
     found: set[str] = set()
     for file in state_home().glob("*/ssh_config"):
-        with suppress(OSError, UnicodeDecodeError):
-            found |= {names.split()[0] for names in _OWN_HOSTS.findall(file.read_text())}
+        found |= {names.split()[0] for names in _HOSTS.findall(_text(file))}
     return sorted(name for name in found if name.startswith(incomplete))
 
 
 def _own_config() -> str:
+    return _text(home() / ".ssh" / "config")
+
+
+def _own_configs() -> Iterator[str]:
+    """The person's own config and the files that it includes; ours are left out."""
+    folder = home() / ".ssh"
+    seen, waiting = {master_file(), *_files()}, [folder / "config"]
+    while waiting and len(seen) < _FILES_MAX:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        yield (text := _text(file))
+        for words in _INCLUDES.findall(text):
+            for word in words.replace('"', " ").split():
+                with suppress(RuntimeError):  # ~ of nobody
+                    waiting += map(Path, glob(str(folder / Path(word).expanduser())))  # noqa: PTH207  # ssh's own rules
+
+
+def _text(file: Path) -> str:
+    """What the file says; empty where there is none."""
     try:
-        return (home() / ".ssh" / "config").read_text(errors="replace")
+        return file.read_text(errors="replace") if file.is_file() else ""
     except OSError:
         return ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Machine
-from tests.unit.cli.fake_service import GRANT, FakeService
+from tests.unit.cli.fake_service import CODE, GRANT, PASSWORD, FakeService
 
 pytestmark = [
     pytest.mark.enable_socket,  # a service on loopback, made for these tests
@@ -115,6 +115,43 @@ def test_names_of_the_person_and_of_the_dns_are_not_taken(alice: Machine, servic
     assert ssh_sees(alice, "github.com")["hostname"] == ["github.com"]
     assert ssh_sees(alice, "db2")["hostname"] == ["192.0.2.7"]
     assert ssh_sees(alice, "github.com.default.jitgate", "-l", "nobody")["hostname"] == ["127.0.0.1"]
+
+
+def test_names_in_files_that_the_persons_config_includes_are_not_taken(alice: Machine, service: FakeService):
+    service.hosts += [service.host("db2", "ubuntu"), service.host("db3", "ubuntu")]
+    folder = alice.home / ".ssh"
+    (folder / "work.d").mkdir(mode=0o700, parents=True)
+    (folder / "config").write_text('Include work.d/* "~/.ssh/missing"\nInclude config\n')  # itself too
+    (folder / "work.d/a").write_text("Host db2\n  HostName 192.0.2.7\nMatch all\n  Include ~/.ssh/more\n")
+    (folder / "more").write_text("host=db3\n  HostName 192.0.2.8\n")
+    assert alice.jitctl(*CONNECT)[0] == 0
+    text = (alice.state / "ssh_config").read_text()
+    assert "Host web1 web1.default.jitgate\n" in text
+    assert "Host db2.default.jitgate\n" in text
+    assert "Host db3.default.jitgate\n" in text
+    (folder / "config").write_text(f"Include {alice.state}/ssh_config\n")  # ours, by another way
+    assert alice.jitctl(*CONNECT)[0] == 0
+    assert "Host web1 web1.default.jitgate\n" in (alice.state / "ssh_config").read_text()
+
+
+def test_a_second_service_takes_no_name_of_the_first(alice: Machine):
+    """Whoever runs it would be shown what is meant for the other's host."""
+    assert alice.jitctl(*CONNECT)[0] == 0
+    second = FakeService()
+    second.hosts[0]["address"] = "127.0.0.66"
+    second.hosts.append(second.host("other", "ubuntu"))
+    login = ("login", second.url, "--name", "aaa", "--user", "alice", "--password-file", "-", "--code", CODE)
+    assert alice.jitctl(*login, stdin=f"{PASSWORD}\n".encode())[0] == 0
+    assert alice.jitctl(*CONNECT, "--profile", "aaa")[0] == 0
+    for name in ("web1", "web1.default.jitgate"):
+        seen = ssh_sees(alice, name)
+        assert seen["hostname"] == ["127.0.0.1"]
+        assert seen["userknownhostsfile"] == [f"{alice.state}/known_hosts"]
+    assert ssh_sees(alice, "other", "-l", "nobody")["userknownhostsfile"] == [f"{alice.state.parent}/aaa/known_hosts"]
+    assert alice.jitctl(*CONNECT, "--profile", "aaa")[0] == 0
+    assert alice.jitctl(*CONNECT, "--profile", "default")[0] == 0
+    assert ssh_sees(alice, "web1")["hostname"] == ["127.0.0.1"]
+    second.stop()
 
 
 def test_a_host_with_several_logins_has_no_default_one(alice: Machine, service: FakeService):
