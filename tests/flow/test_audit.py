@@ -7,6 +7,7 @@ import pytest
 from tests.world import OPERATOR, Visitor, World
 
 from jitgate.api import routes_audit
+from jitgate.ca.model import SignerRefusal
 from jitgate.core.clock import HOUR, SECOND
 from jitgate.core.errors import Denied
 from jitgate.flow import audit
@@ -212,3 +213,17 @@ async def test_a_log_that_lost_entries_is_not_signed_again(world: World):
     (event,) = await world.events("checkpoint.refused")
     assert event["detail"]["size"] == before.size
     assert (await world.stranger().get("/v1/checkpoint")).status == 404
+
+
+async def test_a_log_that_the_signer_will_not_sign_does_not_outgrow_the_refusal(world: World, monkeypatch: Any):
+    """A log that was rolled back is shorter than what was signed; refusing it again and again must not lengthen it."""
+
+    async def refuse(_body: bytes) -> SignerRefusal:
+        return SignerRefusal("checkpoint", "a longer log was signed before")
+
+    monkeypatch.setattr(world.signer, "checkpoint", refuse)
+    before = await world.size()
+    for _ in range(5):
+        with pytest.raises(Denied):
+            await publish_checkpoint(world.outside)
+    assert [event["type"] for event in await world.events(after=before)] == ["checkpoint.refused"]

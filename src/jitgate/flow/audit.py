@@ -77,12 +77,19 @@ async def publish_checkpoint(outside: Outside) -> str | None:
             checks=(failed(answer.code, answer.why, answer.hint),),
             detail=(("size", checkpoint.size), ("root", checkpoint.root.hex())),
         )
-        await outside.store.write(lambda tx: tx.log.append(refusal))
+        await outside.store.write(partial(_record_once, refusal=refusal))
         raise Denied(f"the signer does not sign the log: {answer.why}", answer.hint, code="checkpoint_refused")
     held = await outside.signer.keys()
     text = seal(body, checkpoint.origin, lambda _: answer, held.log.blob[-32:])
     await outside.store.write(lambda tx: tx.log.add_checkpoint(checkpoint.size, text, now))
     return text
+
+
+def _record_once(tx: Tx, refusal: Event) -> None:
+    """Unless it is the newest entry already: the log must not outgrow a signed size by its own refusals."""
+    newest = tx.log.search(Query(limit=1))
+    if not newest or newest[0][0].type != refusal.type:
+        tx.log.append(refusal)
 
 
 async def reconcile(outside: Outside, *, settled: Micros = 0) -> int:
