@@ -73,18 +73,41 @@ def data(options: Options, document: object, lines: Iterable[str]) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell; on a terminal the last one is cut at its edge."""
+    """Columns as wide as their widest cell; on a terminal the last one is cut at its edge.
+
+    Where the others alone do not fit, each row is a block of lines, NAME and value.
+    """
     cells = [tuple(head), *(tuple(plain(cell) or "-" for cell in row) for row in rows)]
     if len(cells) == 1:
         return []
     widths = [max(_width(row[i]) for row in cells) for i in range(len(head))]
     edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    if edge and sum(widths[:-1]) + 2 * len(widths) > edge:
+        return _blocks(cells)
     lines = []
     for number, row in enumerate(cells):
         *front, last = row
         start = "".join(cell + " " * (widths[i] - _width(cell) + 2) for i, cell in enumerate(front))
         line = start + (_cut(last, edge - _width(start)) if edge else last)
         lines.append(_paint(line.rstrip(), "1") if number == 0 else line.rstrip())
+    return lines
+
+
+def _blocks(cells: Sequence[Sequence[str]]) -> list[str]:
+    """The rows below the head. A mark in a column without a name stands before what follows; an empty cell nowhere."""
+    head, *rows = cells
+    width = max(map(len, head))
+    lines: list[str] = []
+    for row in rows:
+        lines += [""] if lines else []
+        mark = ""
+        for name, cell in zip(head, row, strict=True):
+            if not name.strip():
+                mark = cell.strip()
+            elif cell != "-":
+                value = f"{mark} {cell}".strip()
+                lines.append(f"{name.ljust(width)}  {value}")
+                mark = ""
     return lines
 
 
@@ -116,7 +139,8 @@ def yaml_lines(document: object, indent: str = "") -> list[str]:
 
 def _yaml_item(lead: str, value: object, indent: str) -> list[str]:
     if isinstance(value, dict | list | tuple) and value:
-        return [lead, *yaml_lines(value, indent + "  ")]
+        first, *rest = lines = yaml_lines(value, indent + "  ")
+        return [f"{lead} {first.lstrip(' ')}", *rest] if lead.endswith("-") else [lead, *lines]
     return [f"{lead} {_yaml_scalar(value)}"]
 
 

@@ -1,7 +1,9 @@
 """What is printed: formats, widths, times. Nothing in it ever steers a terminal."""
 
 import contextlib
+import io
 import json
+import sys
 import time
 from collections.abc import Iterator
 
@@ -54,6 +56,47 @@ def test_columns_count_what_a_terminal_shows():
         "e\u0301     y",
         "abc   -",
     ]
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on stdout is a terminal of 20 columns, without colours."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_last_column_is_cut_at_the_edge_of_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    narrow(monkeypatch)
+    assert out.table(("ID", "WHY"), [("web1", "because it is so long")]) == ["ID    WHY", "web1  because it is…"]
+
+
+def test_a_table_too_wide_for_the_terminal_is_a_block_a_row(monkeypatch: pytest.MonkeyPatch):
+    narrow(monkeypatch)
+    rows = [("*", "01J8Z0K3V4WQ2M5N6P7R8S9TAA", "3 s ago", "laptop"), (" ", "01J8Z0K3V4WQ2M5N6P7R8S9TBB", "", "")]
+    assert out.table((" ", "ID", "ADDED", "COMMENT"), rows) == [
+        "ID       * 01J8Z0K3V4WQ2M5N6P7R8S9TAA",
+        "ADDED    3 s ago",
+        "COMMENT  laptop",
+        "",
+        "ID       01J8Z0K3V4WQ2M5N6P7R8S9TBB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "lines"),
+    [
+        ([{"name": "web1", "ports": [1, 2]}, {}], ['- "name": "web1"', '  "ports":', "    - 1", "    - 2", "- {}"]),
+        ([["a"], []], ['- - "a"', "- []"]),
+        ({"a": [{"b": {"c": None}}]}, ['"a":', '  - "b":', '      "c": null']),
+    ],
+)
+def test_yaml_as_people_write_it(document: object, lines: list[str]):
+    assert out.yaml_lines(document) == lines
 
 
 def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]):
