@@ -1,0 +1,19 @@
+"""Fixtures for the tests of stores: each test runs on each of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conformance.stores import STORES, Opened
+
+from jitgate.adapters.db.store import Store
+
+
+@pytest.fixture(params=STORES)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
+    yield from request.param(tmp_path)
+
+
+@pytest.fixture
+def store(opened: Opened) -> Store:
+    return opened.store
