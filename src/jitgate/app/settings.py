@@ -86,7 +86,7 @@ def _checked(path: Path, content: dict[str, object]) -> Settings:
         if name == "other_urls":
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise BadInput(f"{path}: other_urls is not a list of addresses")
-            values[name] = tuple(value)
+            values[name] = tuple(map(origin_of, value))
         elif isinstance(value, str):
             values[name] = value
         else:
@@ -94,6 +94,7 @@ def _checked(path: Path, content: dict[str, object]) -> Settings:
     state = Path(str(values.pop("state")))
     if not state.is_absolute():
         raise BadInput(f"{path}: state is not an absolute path")
+    values["url"] = origin_of(str(values["url"]))  # `https:` is looked for elsewhere, and has one spelling
     if values.get("log_level", "info") not in {"debug", "info", "warning", "error"}:
         raise BadInput(f"{path}: unknown log_level", "debug, info, warning or error")
     return Settings(state=state, **values)  # type: ignore[arg-type]  # names and types were checked above
