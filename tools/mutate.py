@@ -4,7 +4,8 @@
 thing at a time in a copy of the tree, and runs the unit tests of the room that use the changed function. What survives
 is shown: a check that no test holds, or a change that changes nothing. Bodies of functions are changed, and not what
 stands outside of them; what was made at import (a table of readers, an example of the tests) is not made again after a
-change, but with `--fresh`, which is slow. Ends with 1 if a change of more than words survived, with 3 if time ran out.
+change, but with `--fresh`, which is slow. A function that is called at import only is tried with too few tests: look at
+its survivors by hand. Ends with 1 if a change of more than words survived, with 3 if time ran out.
 """
 
 from __future__ import annotations

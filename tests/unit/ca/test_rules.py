@@ -21,6 +21,35 @@ def test_the_file_of_a_new_installation():
     assert host.pattern == "*.default.jitgate"
 
 
+def test_what_the_owner_lowers_is_what_holds():
+    lowered = {
+        'logins = ["*"]': 'logins = ["ubuntu", "deploy"]',
+        "denied_logins = []": 'denied_logins = ["root"]',
+        "max_lifetime_s = 86400": "max_lifetime_s = 1",
+        "max_principals = 32": "max_principals = 256",
+        "burst = 20000": "burst = 6000000",
+        "rate_per_minute = 3000": "rate_per_minute = 1",
+        'critical_options = ["force-command", "source-address", "verify-required"]': "critical_options = []",
+    }
+    text = TEXT
+    for old, new in lowered.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    user, host = read_rules(text).ceilings
+    assert isinstance(user, UserCeiling)
+    assert user.logins == {"ubuntu", "deploy"}
+    assert user.denied_logins == {"root"}
+    assert (user.max_lifetime_s, user.max_principals, user.burst, user.rate_per_minute) == (1, 256, 6_000_000, 1)
+    assert user.critical_options == frozenset()
+    assert host == read_rules(TEXT).ceilings[1]
+
+
+def test_a_new_installation_begins_with_the_longest_that_a_role_and_a_host_may_ask_for():
+    user, host = read_rules(default_rules(ORIGIN, "eu", user_key="u", host_key="h", log_key="l")).ceilings
+    assert (user.max_lifetime_s, host.max_lifetime_s) == (24 * 3600, 90 * 24 * 3600)
+    assert (user.realm, user.keys, host.realm, host.keys) == ("eu", ("u",), "eu", ("h",))
+
+
 @pytest.mark.parametrize("line", [line for line in TEXT.splitlines() if re.match(r"[a-z_]+ = .*[^\[]$", line)])
 def test_no_line_may_be_missing(line: str):
     with pytest.raises(BadInput, match="is missing"):
@@ -34,7 +63,12 @@ def test_no_line_may_be_missing(line: str):
         ("max_lifetime_s = 86400", "max_lifetime_s = true"),
         ("max_lifetime_s = 86400", 'max_lifetime_s = "86400"'),
         ("max_lifetime_s = 86400", "max_lifetime_s = 99999999999"),
+        ("max_lifetime_s = 86400", "max_lifetime_s = 34560001"),
         ("max_principals = 32", "max_principals = 257"),
+        ("rate_per_minute = 3000", "rate_per_minute = 6000001"),
+        ("rate_per_minute = 3000", "rate_per_minute = -1"),
+        ('logins = ["*"]', 'logins = ["**"]'),
+        ('logins = ["*"]', "logins = [7]"),
         ("max_principals = 32", "max_principals = 32\nmax_principal = 1"),
         ('scopes = ["host"]', 'scopes = ["*"]'),
         ('logins = ["*"]', 'logins = "*"'),
