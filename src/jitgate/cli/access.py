@@ -111,7 +111,9 @@ def choose_login(host: Host, login: str | None, options: Options) -> str | None:
     if len(host.permitted) == 1:
         return host.permitted[0]
     return host.permitted[
-        terminal.choose(options, "login", host.permitted, f"add --login, as in --login {host.permitted[0]}")
+        terminal.choose(
+            options, f"login on {host.name}", host.permitted, f"add --login, as in --login {host.permitted[0]}"
+        )
     ]
 
 
@@ -120,6 +122,9 @@ def open_grant(service: Service, host: Host, login: str | None, wish: Wish, opti
     if wish.minutes is None and (running := running_grant(service, host, login, wish)):
         ends = until(running.ends_at, system_clock())
         say(options, f"grant by role {running.role} runs: {running.login} on {running.host} until {ends}")
+        if wish.reason and wish.reason != running.reason:
+            kept = shown(running.reason) if running.reason else "none"
+            say(options, f"the reason on record stays {kept}; for another: jitctl grants end {running.id}")
         return running
     reason = wish.reason
     if reason is None and wish.role is None and (wanted := _wanted(host, login)):

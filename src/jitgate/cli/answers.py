@@ -55,6 +55,7 @@ class Grant:
     login: str
     role: str
     ends_at: Micros
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def as_grant(row: Row) -> Grant:
         check_name("login", text(row, "login")),
         check_name("role", text(row, "role")),
         parse(text(row, "ends_at")),
+        text(row, "reason", ""),
     )
 
 

@@ -33,6 +33,8 @@ def explain(options: Options, host: str, login: str | None) -> None:
 def lines_of(answer: dict[str, object]) -> list[str]:
     decision, login = text(answer, "decision"), text(answer, "login", "")
     target = f"{login}@{text(answer, 'host')}" if login else text(answer, "host")
+    if answer.get("code") == "reason_needed":  # `vm ls` counts it as permitted, and `vm connect` asks
+        decision = "ask"
     lines = [f"{coloured(decision)}  {plain(target)}: {plain(text(answer, 'why', ''))}"]
     if hint := text(answer, "hint", ""):
         lines.append(f"        {plain(hint)}")

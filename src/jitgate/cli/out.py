@@ -14,7 +14,7 @@ from jitgate.core.errors import Error
 
 _WORDS_MAX = 2000  # characters of one line of talk; a service that says more is not listened to
 _COLOURS = {"passed": "32", "permit": "32", "allowed": "32", "failed": "31", "crashed": "31", "deny": "31"}
-_COLOURS |= {"refused": "31", "needs_approval": "33", "warning": "33"}
+_COLOURS |= {"refused": "31", "needs_approval": "33", "ask": "33", "warning": "33"}
 
 
 def plain(text: str, limit: int = _WORDS_MAX) -> str:

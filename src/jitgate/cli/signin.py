@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import re
 import ssl
 import stat
 import sys
@@ -22,12 +23,14 @@ from jitgate.cli.signing import Signer, load_signer, own_key
 from jitgate.cli.times import parse, until
 from jitgate.cli.trust import no_trust, trust, trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import BadInput, NotFound, NotSignedIn, Unsafe
+from jitgate.core.errors import BadInput, NotFound, NotSignedIn, Unsafe, UsageError
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
 
 _PASSWORD_MAX = 4096  # bytes of a password file's first line
 _MODE_OPEN = 0o077
+_CODE = re.compile(r"[0-9]{6}")
+_CODE_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,13 @@ def sign_in(profile: Profile, options: Options, given: Given, *, pin: str = "") 
         as_realms(service.get("/.well-known/jitgate"))  # the right kind of service, before anybody types a password
         name = check_name("person", given.user or terminal.ask(options, "name", profile.user))
         password = read_password(given.password_file) or terminal.ask_secret(options, f"password of {name}")
-        code = Secret(given.code) if given.code else terminal.ask_secret(options, "code (from your authenticator)")
+        code = _code(options, given.code)
         profile = replace(profile, user=name, pinned=bool(ca) or profile.pinned, key=given.key or profile.key)
         signer = _signer(profile)
         document = {
             "name": name,
             "password": password.reveal(),
-            "code": code.reveal().replace(" ", ""),
+            "code": code.reveal(),
             "key": signer.public.line(_comment(name)),
         }
         answer = service.post("/v1/sign-in", document, subject=name, signer=signer)
@@ -123,6 +126,19 @@ def read_password(file: str | None) -> Secret[str] | None:
     if not password:
         raise BadInput("the password file is empty", "its first line is the password")
     return Secret(password)
+
+
+def _code(options: Options, given: str | None) -> Secret[str]:
+    """Six digits, however they are grouped. What is none is not sent: it may be the password, at the wrong prompt."""
+    for _ in range(_CODE_TRIES):
+        typed = given or terminal.ask_secret(options, "code (from your authenticator)").reveal()
+        code = typed.replace(" ", "")
+        if _CODE.fullmatch(code):
+            return Secret(code)
+        if given:
+            break
+        say(options, "a code has six digits")
+    raise UsageError("that is no one-time code", "it has six digits; your authenticator shows it")
 
 
 def _signer(profile: Profile) -> Signer:

@@ -11,6 +11,7 @@ from jitgate.core.secret import Secret
 
 _TERMINAL = Path("/dev/tty")
 _TRIES = 3
+_CLOSED = "the terminal was closed"
 
 
 def can_ask(options: Options) -> bool:
@@ -24,23 +25,22 @@ def can_ask(options: Options) -> bool:
 
 
 def ask(options: Options, what: str, default: str = "") -> str:
-    """One line. `UsageError` naming `what` where nobody can be asked."""
+    """One line that is not empty. `UsageError` naming `what` where nobody can be asked, or nobody answers."""
     _need(options, what)
-    suffix = f" [{default}]" if default else ""
-    with _TERMINAL.open("rb+", buffering=0) as terminal:
-        terminal.write(plain(f"{what}{suffix}: ").encode())
-        line = bytearray()
-        while (byte := terminal.read(1)) not in (b"\n", b""):
-            line += byte
-        if not byte and not line:
-            raise UsageError(f"no answer: {what}", "the terminal was closed")
-    return line.decode(errors="replace").strip() or default
+    for _ in range(_TRIES):
+        if answer := _line(f"{what} [{default}]" if default else what) or default:
+            return answer
+    raise _no_answer(what, "it may not be empty")
 
 
 def ask_secret(options: Options, what: str) -> Secret[str]:
     """One line that is not shown while it is typed."""
     _need(options, what)
-    return Secret(getpass(f"{what}: "))
+    try:
+        return Secret(getpass(f"{what}: "))
+    except EOFError:
+        _show("\n")
+        raise _no_answer(what, _CLOSED) from None
 
 
 def confirm(options: Options, what: str) -> None:
@@ -49,7 +49,7 @@ def confirm(options: Options, what: str) -> None:
         return
     if not can_ask(options):
         raise UsageError(f"{what} needs a yes", "add --yes")
-    if ask(options, f"{what}? [y/N]").lower() not in ("y", "yes"):
+    if _line(f"{what}? [y/N]").lower() not in ("y", "yes"):
         raise UsageError("nothing was changed", "answer y to go on")
 
 
@@ -58,15 +58,36 @@ def choose(options: Options, what: str, choices: Sequence[str], hint: str) -> in
     if not can_ask(options):
         raise UsageError(f"which {what}? {', '.join(choices[:10])}", hint)
     listed = "".join(f"  {number}  {plain(choice)}\n" for number, choice in enumerate(choices, 1))
-    with _TERMINAL.open("wb", buffering=0) as terminal:
-        terminal.write(listed.encode())
+    _show(listed)
     for _ in range(_TRIES):
-        answer = ask(options, f"which {what}, 1 to {len(choices)}")
+        answer = _line(f"which {what}, 1 to {len(choices)}")
         if answer.isdecimal() and 1 <= int(answer) <= len(choices):
             return int(answer) - 1
         if answer in choices:
             return choices.index(answer)
     raise UsageError(f"no {what} was chosen", hint)
+
+
+def _line(prompt: str) -> str:
+    with _TERMINAL.open("rb+", buffering=0) as terminal:
+        terminal.write(plain(f"{prompt}: ").encode())
+        line = bytearray()
+        while (byte := terminal.read(1)) not in (b"\n", b""):
+            line += byte
+        if not byte:
+            terminal.write(b"\n")
+            if not line:
+                raise _no_answer(prompt, _CLOSED)
+    return line.decode(errors="replace").strip()
+
+
+def _show(text: str) -> None:
+    with _TERMINAL.open("wb", buffering=0) as terminal:
+        terminal.write(text.encode())
+
+
+def _no_answer(what: str, why: str) -> UsageError:
+    return UsageError(f"no answer: {what}", why)
 
 
 def _need(options: Options, what: str) -> None:

@@ -19,10 +19,13 @@ from jitgate.cli.sshconfig import complete
 from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import NotFound, NotSignedIn
+from jitgate.ssh.cert import Certificate
 
 
 @click.command("ls", cls=Command, examples="jitctl vm ls\njitctl vm ls --all\njitctl vm ls -o json")
-@click.option("--all", "everything", is_flag=True, help="Also those that you may not reach, with the reason.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also those where a role of yours stops short, with the reason."
+)
 @click.pass_obj
 def ls(options: Options, everything: bool) -> None:  # noqa: FBT001  # click gives it by name
     """List the machines that you may reach, and as whom."""
@@ -37,7 +40,10 @@ def ls(options: Options, everything: bool) -> None:  # noqa: FBT001  # click giv
         lines.append((host.name, " ".join(host.permitted), labels, note))
     data(options, [row for row, _ in kept], table(("NAME", "LOGINS", "LABELS", "NOTE"), lines))
     if not kept:
-        say(options, "there is no machine that you may reach; with --all you see the others")
+        say(
+            options,
+            "there is no machine that you may reach" + ("" if everything else "; try --all, or jitctl explain NAME"),
+        )
 
 
 _CONNECT_EXAMPLES = """
@@ -76,13 +82,13 @@ def connect(
     wish = access.parse_wish(access.Wish(name, login, role, reason, minutes, ticket))
     profile, session = session_or_sign_in(options)
     try:
-        host, grant, path = _prepare(profile, session, wish, options)
+        host, grant, certificate, path = _prepare(profile, session, wish, options)
     except NotSignedIn as error:  # ended at the service, by whatever way
         if not terminal.can_ask(options):
             raise
         say(options, error.what)
         profile, session = sign_in(profile, options, Given(user=session.name))
-        host, grant, path = _prepare(profile, session, wish, options)
+        host, grant, certificate, path = _prepare(profile, session, wish, options)
     remote = remote_command(ctx)
     command = ["ssh", "-F", str(sshconfig.config_file(profile)), "-l", grant.login]
     command += ["--", host.alias, *remote] if remote else [host.alias]
@@ -90,10 +96,15 @@ def connect(
         data(options, {"command": command, "certificate": str(path), "grant": grant.id}, [shlex.join(command)])
         return
     say(options, f"connecting to {host.name} ({host.address} port {host.port})")
+    if not remote and "permit-pty" not in dict(certificate.body.extensions):
+        instead = f"jitctl vm connect {grant.login}@{host.name} -- COMMAND"
+        say(options, f"role {grant.role} gives no terminal: give a command, {instead}")
     run_ssh(command)
 
 
-def _prepare(profile: Profile, session: Session, wish: access.Wish, options: Options) -> tuple[Host, Grant, Path]:
+def _prepare(
+    profile: Profile, session: Session, wish: access.Wish, options: Options
+) -> tuple[Host, Grant, Certificate, Path]:
     """All that ssh needs: a grant, its certificate in a file, our ssh config."""
     with Service(profile, options, trusted(profile), session) as service:
         hosts, realms = access.hosts_of(service), access.realms_of(service)
@@ -104,7 +115,7 @@ def _prepare(profile: Profile, session: Session, wish: access.Wish, options: Opt
             clean(profile, system_clock())
             sshconfig.write(profile, hosts, realms, options)
         offer_to_agent(profile, service.signer, certificate, path, system_clock())
-    return host, grant, path
+    return host, grant, certificate, path
 
 
 def run_ssh(command: list[str]) -> None:

@@ -112,7 +112,7 @@ def test_the_flag_outranks_the_environment_and_that_the_file(alice: Machine, ser
         file.write("")
     config = (alice.config / "config.toml").read_text()
     (alice.config / "config.toml").write_text('output = "yaml"\n' + config)
-    assert alice.jitctl("vm", "ls")[1].startswith('-\n  "name": "web1"')
+    assert alice.jitctl("vm", "ls")[1].startswith('- "name": "web1"\n')
     alice.environment["JITCTL_OUTPUT"] = "json"
     assert alice.jitctl("vm", "ls")[1].startswith("[\n")
     assert alice.jitctl("vm", "ls", "-o", "table")[1].startswith("NAME")

@@ -99,10 +99,64 @@ def test_a_choice_and_a_reason_are_asked_for(at_terminal: Start, service: FakeSe
     child.sendline("1")
     child.expect("a reason is required")
     child.expect("reason: ")
+    child.sendline("")
+    child.expect("reason: ")
     child.sendline("disk füll")
     child.expect("connecting to web1")
     assert status(child) == 7
     assert service.granted[0]["reason"] == "disk füll"
+
+
+@pytest.mark.usefixtures("alice", "ssh")
+def test_a_choice_of_logins_names_the_machine(at_terminal: Start, service: FakeService):
+    service.hosts[0] = service.host("web1", "ubuntu", "deploy")
+    child = at_terminal("vm", "connect")
+    child.expect("1  ubuntu\\s+2  deploy\\s+which login on web1, 1 to 2: ")
+    child.sendline("1")
+    child.expect("connecting to web1")
+    assert status(child) == 7
+
+
+@pytest.mark.usefixtures("alice", "ssh")
+def test_a_role_without_a_terminal_is_named_before_ssh_complains(at_terminal: Start, service: FakeService):
+    bare = lambda _: (201, {"certificate": service.certificate(service.keys[0], extensions=()).line()})  # noqa: E731
+    service.instead["POST /v1/certificates"] = bare
+    child = at_terminal("vm", "connect", "web1")
+    child.expect("role ops-web gives no terminal: give a command, jitctl vm connect ubuntu@web1 -- COMMAND")
+    assert status(child) == 7
+    child = at_terminal("vm", "connect", "web1", "--", "true")
+    child.expect("connecting to web1")
+    assert "gives no terminal" not in (child.before or "")
+    assert status(child) == 7
+
+
+def test_what_is_no_code_is_not_sent(at_terminal: Start, service: FakeService):
+    child = at_terminal("login", service.url, "--user", "alice")
+    child.expect("password of alice: ")
+    child.sendline(PASSWORD)
+    child.expect("code .*: ")
+    child.sendline(PASSWORD)  # at the wrong prompt
+    child.expect("a code has six digits")
+    child.expect("code .*: ")
+    child.sendline("123 456")
+    child.expect("signed in to ")
+    assert status(child) == 0
+    assert [path for method, path, _, _ in service.requests if method == "POST"] == ["/v1/sign-in"]
+
+
+@pytest.mark.parametrize("answered", [0, 1, 2])
+def test_a_terminal_that_is_closed_is_said_on_a_line_of_its_own(
+    at_terminal: Start, service: FakeService, answered: int
+):
+    child = at_terminal("login", service.url)
+    for prompt, answer in (("name: ", "alice"), ("password of alice: ", PASSWORD))[:answered]:
+        child.expect(prompt)
+        child.sendline(answer)
+    child.expect(["name", "password of alice", "code .*"][answered] + ": ")
+    child.sendeof()
+    child.expect("\r\njitctl: error: no answer: ")
+    child.expect("jitctl: hint: the terminal was closed")
+    assert status(child) == 2
 
 
 @pytest.mark.parametrize("stop", ["interrupt", "closed"])

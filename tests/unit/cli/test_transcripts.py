@@ -50,6 +50,11 @@ def test_the_first_day(machine: Machine, sign_in: Callable[..., tuple[int, str, 
         jitctl: grant by role ops-web runs: ubuntu on web1 until ... (in 60 min)
         ssh -F .../ssh_config -l ubuntu web1.default.jitgate
 
+        $ jitctl vm connect ubuntu@web1 --reason 'looking around' --print
+        jitctl: grant by role ops-web runs: ubuntu on web1 until ... (in 60 min)
+        jitctl: the reason on record stays 'disk full, OPS-12'; for another: jitctl grants end ...
+        ssh -F .../ssh_config -l ubuntu web1.default.jitgate
+
         $ jitctl vm connect db1
         jitctl: error: not in group dba
         jitctl: hint: be a member of group dba
@@ -126,6 +131,19 @@ def test_explain(alice: Machine, service: FakeService):
         passed  host: db1 has env=prod
 
         policy ab12
+        """
+    )
+
+
+def test_explain_says_ask_where_only_a_reason_is_missing(alice: Machine, service: FakeService):
+    answer = {"host": "web1", "login": "ubuntu", "decision": "deny", "code": "reason_needed", "roles": []}
+    answer |= {"why": "a reason is required", "hint": "say why you need it"}
+    service.instead["GET /v1/explain"] = lambda _: (200, answer)
+    alice.transcript(
+        """
+        $ jitctl explain web1
+        ask  ubuntu@web1: a reason is required
+        say why you need it
         """
     )
 
