@@ -2,7 +2,8 @@
 
 anyone      nobody has to be signed in
 signed_in   a session token in force: enough to look at one's own things
-proved      the token, and a signature by a registered key over this very request: needed for every act
+proved      the token, and a signature by a registered key over this very request: needed for every act, and each
+            counts against the person's rate
 """
 
 import base64
@@ -50,10 +51,12 @@ async def proved(request: Request, caller: Annotated[Caller, Depends(signed_in)]
     outside = outside_of(request)
     try:
         claim = await claim_of(request, caller.identity.person_id)
-        return await prove(outside, caller, claim, decode_proof(request.headers.get("jitgate-proof", "")))
+        caller = await prove(outside, caller, claim, decode_proof(request.headers.get("jitgate-proof", "")))
+        outside.rates.take(caller.identity.person_id, outside.clock())
     except Error as error:
         await record_unproved(outside, caller, error, request.method, request.scope["route"].path)
         raise
+    return caller
 
 
 async def claim_of(request: Request, subject: str) -> ProofClaim:

@@ -10,6 +10,7 @@ from jitgate.core.ids import Random, new_id
 from jitgate.core.secret import Secret
 from jitgate.flow.floods import Floods
 from jitgate.flow.ports import Store
+from jitgate.flow.rates import Rates
 from jitgate.flow.serials import Serials
 from jitgate.identity.keys import RefusedKeys
 
@@ -30,6 +31,7 @@ class Outside:
     floods: Floods = field(default_factory=Floods)
     serials: Serials = field(default_factory=Serials)
     waiting: Counter[str] = field(default_factory=Counter)
+    rates: Rates = field(default_factory=Rates)
 
     def new_id(self, now: Micros) -> str:
         return new_id(now, self.random)
