@@ -4,13 +4,16 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 import click
 
 from jitgate.cli.command import Command, Options
 from jitgate.cli.out import data, say, table, warn
 from jitgate.core.errors import Error
+
+if TYPE_CHECKING:
+    from jitgate.policy.role import Who
 
 P = ParamSpec("P")
 
@@ -54,16 +57,22 @@ def check(options: Options, folder: str) -> None:
         (
             role.name,
             role.effect,
-            " ".join((*role.who.groups, *role.who.users)),
-            " ".join(role.what.hosts),
-            " ".join(role.logins),
+            _who(role.who),
+            " ".join((*role.what.hosts, *(f"{key}={'|'.join(role.what.labels[key])}" for key in role.what.labels)))
+            or "every host",
+            " ".join(role.logins) or "every login",
         )
         for role in roles
     ]
-    data(options, document, table(("ROLE", "EFFECT", "WHO", "HOSTS", "AS"), rows))
+    data(options, document, table(("ROLE", "EFFECT", "WHO", "WHAT", "AS"), rows))
     for remark in remarks:
         warn(f"role {remark.role} {remark.what}; {remark.hint}")
     say(options, f"sound: roles {len(roles)}, files {len(bundle.files)}; digest {bundle.digest}")
+
+
+def _who(who: "Who") -> str:
+    names = " ".join((*who.groups, *who.users)) or "everybody"
+    return " + ".join([names, *(["condition"] if who.condition else []), *(["sources"] if who.sources else [])])
 
 
 _MANIFEST_EXAMPLES = "jitctl policy manifest roles/ > roles/manifest.json"

@@ -14,6 +14,8 @@ from jitgate.identity.sign_in import resume
 from jitgate.identity.tokens import token_hash
 from jitgate.ssh.pubkey import PublicKey
 
+_REGISTER = "jitctl keys ls lists yours; jitctl keys add FILE, or a new jitctl login, registers one"
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -66,7 +68,7 @@ def check_again(tx: Tx, outside: Outside, caller: Caller) -> Caller:
     now = resume_caller(tx, outside, caller.sign_in.token_hash, caller.source)
     registered = tx.keys.current(key.key)
     if registered is None or registered.person_id != now.identity.person_id:
-        raise Denied("the key is not registered to you any more", "jitctl keys ls", code="key_not_registered")
+        raise Denied("the key is not registered to you any more", _REGISTER, code="key_not_registered")
     return replace(now, key=registered)
 
 
@@ -90,7 +92,7 @@ def _registered(tx: Tx, key: PublicKey) -> RegisteredKey:
 
 def _not_registered() -> Denied:
     what = "the key that signed this request is not registered to you"
-    return Denied(what, "jitctl keys ls", code="key_not_registered")
+    return Denied(what, _REGISTER, code="key_not_registered")
 
 
 async def record_unproved(outside: Outside, caller: Caller, error: Error, method: str, route: str) -> None:

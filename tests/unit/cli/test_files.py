@@ -10,6 +10,8 @@ import pytest
 from tests.unit.cli.conftest import Machine
 from tests.unit.cli.fake_service import PASSWORD, TOKEN, FakeService
 
+from jitgate.cli.files import write_private
+
 pytestmark = pytest.mark.enable_socket  # a service on loopback, made for these tests
 
 CONNECT = ("vm", "connect", "web1", "--print")
@@ -200,3 +202,9 @@ def test_half_written_files_are_never_seen(alice: Machine, monkeypatch: pytest.M
     assert err.endswith("jitctl: error: no space left on device\n")
     assert (alice.state / "token").read_bytes() == before
     assert not [path for path in alice.state.rglob(".*") if path.is_file()]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_the_person_named_it(tmp_path: Path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_private(tmp_path / "no/where", b"")
+    assert caught.value.filename == str(tmp_path / "no/where")

@@ -195,14 +195,22 @@ def test_policy_check_and_manifest(machine: Machine):
     roles.mkdir()
     (roles / "web.yaml").write_text(
         "role: web\neffect: allow\nwho: {groups: [ops]}\nwhat: {hosts: ['web*']}\nas: [ubuntu]\nhow_long: {grant: 1h}\n"
+        "---\n"
+        "role: db\neffect: allow\nwho: {condition: 'true', users: [bob]}\nas: [root]\n"
+        "what: {labels: {env: [prod, dev], tier: db}}\n"
+        "---\n"
+        "role: freeze\neffect: deny\n"
     )
     machine.words["{DIR}"] = str(roles)
     machine.transcript(
         """
         $ jitctl policy check {DIR}
-        ROLE  EFFECT  WHO  HOSTS  AS
-        web   allow   ops  web*   ubuntu
-        jitctl: sound: roles 1, files 1; digest ...
+        ROLE    EFFECT  WHO              WHAT                  AS
+        web     allow   ops              web*                  ubuntu
+        db      allow   bob + condition  env=prod|dev tier=db  root
+        freeze  deny    everybody        every host            every login
+        jitctl: warning: role freeze forbids everything to everybody in its realm; say who, what or as
+        jitctl: sound: roles 3, files 1; digest ...
         """
     )
     status, manifest, err = machine.jitctl("policy", "manifest", str(roles))
