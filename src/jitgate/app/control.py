@@ -83,6 +83,8 @@ def call_control(state: Path, act: str, arguments: Json) -> Json | None:
             connection.connect(str(state / SOCKET))
         except (FileNotFoundError, ConnectionRefusedError):
             return None
+        except PermissionError as error:
+            raise PermissionError(error.errno, error.strerror, str(state / SOCKET)) from None
         with suppress(BrokenPipeError):  # then there is an answer already
             connection.sendall(json.dumps({"act": act, "with": arguments}).encode() + b"\n")
         with connection.makefile("rb") as file:

@@ -94,7 +94,7 @@ def sealing_key(settings: Settings) -> Secret[bytes]:
 
 def _toml(settings: Settings) -> str:
     lines = [
-        "# jitgate's settings; every one of them is described in docs/settings.md.",
+        "# jitgate's settings; every one of them is described in docs/operations.md.",
         f"state = {_quoted(str(settings.state))}",
         f"url = {_quoted(settings.url)}",
         f"listen = {_quoted(settings.listen)}",

@@ -100,7 +100,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _say(error.what, error.hint, error.exit_status)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _say(f"{where}{error.strerror or error}", "", 1)
+        hint = "run it as root, or as the user who runs jitgate serve" if isinstance(error, PermissionError) else ""
+        return _say(f"{where}{error.strerror or error}", hint, 1)
     return result if isinstance(result, int) else 0
 
 

@@ -26,7 +26,9 @@ def only_writer(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict(f"another process uses {state}", "is jitgate starting or stopping? try again") from None
+            raise Conflict(
+                f"another process uses {state}", "is it jitgate serve, or about to stop? try again when it has ended"
+            ) from None
         yield
     finally:
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -29,7 +30,7 @@ from jitgate.audit.checkpoint import parse_body
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import MINUTE, SECOND
-from jitgate.core.errors import BadInput
+from jitgate.core.errors import BadInput, Conflict
 from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
@@ -73,7 +74,7 @@ async def serve(
             application = make_application(outside, About(settings.url, authority))
             http = HttpServer(telemetry.around(application), tls)
             await http.start()
-            listener = _listener(host, port)
+            listener = open_listener(host, port)
             control = await serve_control(settings.state, acts(outside))
             await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("parts", "api"))
             metrics_port = telemetry.listen(settings.metrics) if settings.metrics else None
@@ -166,9 +167,16 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
+    """Raises `Conflict` where another program has the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        what = f"{host} port {port} is taken by another program"
+        raise Conflict(what, "ss -ltnp shows by which; or set another `listen` in the settings") from None
     listener.setblocking(False)
     return listener
 

@@ -7,7 +7,7 @@ import click
 from jitgate.app.commands.options import config_option, examples, output_option, settings_of, show
 from jitgate.app.operate import operate
 from jitgate.cli.out import table
-from jitgate.core.errors import BadInput, Conflict
+from jitgate.core.errors import BadInput, Conflict, NotFound
 from jitgate.core.text import check_name, shown
 
 
@@ -56,7 +56,7 @@ def add(
         "port": port,
         "logins": list(logins),
         "labels": _labels(labels),
-        "host_key": host_key.read_text(encoding="ascii", errors="replace").strip(),
+        "host_key": _host_key(host_key),
     }
     done = operate(settings_of(config), "host add", told)
     path.write_text(done["trust"])
@@ -98,6 +98,8 @@ def list_hosts(config: Path, output: str) -> None:
         for h in hosts
     ]
     show(output, hosts, table(("NAME", "ADDRESS", "LOGINS", "LABELS"), rows))
+    if not hosts:
+        click.echo("jitgate: there is no host yet; jitgate host add NAME", err=True)
 
 
 @click.command(epilog=examples("jitgate host rm web1"))
@@ -108,6 +110,14 @@ def remove(name: str, config: Path) -> None:
 
     operate(settings_of(config), "host rm", {"name": name})
     click.echo(f"jitgate: {name} is forgotten; on the host: jitgate host trust FILE --remove", err=True)
+
+
+def _host_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        what = f"cannot read {path}: {error.strerror}"
+        raise NotFound(what, "copy it from the host: /etc/ssh/ssh_host_ed25519_key.pub") from None
 
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """jitgate init: a new installation."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
 from jitgate.app.commands.options import config_option, examples
 from jitgate.app.installation import make_installation
 from jitgate.app.settings import Settings, split_address
+from jitgate.cli.profile import is_loopback
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import UsageError
+from jitgate.core.errors import Unsafe, UsageError
 from jitgate.identity.proof import origin_of
 
 
@@ -49,6 +51,10 @@ def init(
     if bool(tls_certificate) != bool(tls_key):
         raise UsageError("--tls-certificate and --tls-key go together")
     split_address(listen)
+    for each in (url, *other_urls):
+        origin, host = origin_of(each), urlsplit(each).hostname or ""
+        if origin.startswith("http:") and not is_loopback(host):
+            raise UsageError("plain http only reaches this machine", f"--url https://{origin.removeprefix('http://')}")
     settings = Settings(
         state=state.absolute(),
         url=origin_of(url),
@@ -59,7 +65,11 @@ def init(
         tls_certificate=tls_certificate,
         tls_key=tls_key,
     )
-    made = make_installation(config, settings, system_clock)
+    try:
+        made = make_installation(config, settings, system_clock)
+    except PermissionError as error:
+        what = f"{error.filename}: {error.strerror}"
+        raise Unsafe(what, "run it as root, or name places of your own: --config FILE --state DIR") from None
     click.echo(f"jitgate: settings in {made.config}, everything else in {settings.state}", err=True)
     click.echo(f"jitgate: next: jitgate serve --config {made.config}", err=True)
     click.echo(made.login_url)

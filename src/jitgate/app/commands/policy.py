@@ -6,6 +6,7 @@ import click
 
 from jitgate.app.commands.options import config_option, examples, output_option, settings_of, show
 from jitgate.app.operate import operate
+from jitgate.cli.out import pairs
 from jitgate.core.errors import BadInput
 from jitgate.policy.folder import MANIFEST, load_folder
 from jitgate.policy.lint import lint
@@ -35,9 +36,11 @@ def apply(folder: Path, config: Path, output: str, *, without_manifest: bool) ->
             f"jitctl policy manifest {folder} > {folder}/{MANIFEST}, or --without-manifest",
         )
     done = operate(settings_of(config), "policy apply", {"bundle": bundle.text})
-    lines = [f"digest  {done['digest']}", f"roles   {done['roles']}"]
-    lines += [f"{word}  {name}" for word in ("added", "changed", "removed") for name in done[word]]
+    changes = [(word, name) for word in ("added", "changed", "removed") for name in done[word]]
+    lines = pairs([("digest", done["digest"]), ("roles", str(done["roles"])), *changes])
     show(output, done, lines)
+    if not changes:
+        click.echo("jitgate: it was in force already", err=True)
     for remark in lint(bundle):
         click.echo(f"jitgate: warning: role {remark.role} {remark.what}; {remark.hint}", err=True)
     for name in done["lost_denials"]:

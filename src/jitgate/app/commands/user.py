@@ -57,9 +57,17 @@ def list_users(config: Path, output: str) -> None:
 
     users = operate(settings_of(config), "user ls", {})["users"]
     rows = [
-        (u["name"], " ".join(u["groups"]), "admin" if u["admin"] else "", u["disabled_at"] or "enabled") for u in users
+        (
+            u["name"],
+            " ".join(u["groups"]),
+            "admin" if u["admin"] else "",
+            f"disabled {u['disabled_at']}" if u["disabled_at"] else "enabled",
+        )
+        for u in users
     ]
-    show(output, users, table(("NAME", "GROUPS", "RIGHTS", "DISABLED"), rows))
+    show(output, users, table(("NAME", "GROUPS", "RIGHTS", "STATE"), rows))
+    if not users:
+        click.echo("jitgate: there is no user yet; jitgate user add NAME", err=True)
 
 
 @click.command(epilog=examples("jitgate user disable alice"))
