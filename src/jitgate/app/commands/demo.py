@@ -1,5 +1,6 @@
 """jitgate demo: the whole product on loopback."""
 
+import os
 import signal
 import sys
 import tempfile
@@ -11,6 +12,9 @@ import click
 from jitgate.app.commands.options import examples
 from jitgate.app.demo.tour import tour
 from jitgate.app.demo.world import World, open_world, write_json
+
+OF_A_PERSON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSH_AUTH_SOCK")
+"""What would lead jitctl out of the demo's homes."""
 
 
 @click.command(
@@ -44,13 +48,30 @@ def demo(*, keep: bool, json_file: Path | None) -> None:
 
 
 def _stay(world: World) -> None:
-    alice = world.people["alice"]
-    click.echo("\nIt stays up until you press Ctrl-C. To try it yourself, in another terminal:\n")
-    click.echo(f"    export HOME={alice.home} PATH={Path(sys.executable).parent}:$PATH")
-    click.echo("    jitctl vm ls")
-    click.echo("    jitctl vm connect ubuntu@web1 --reason 'looking around'")
-    click.echo("    jitctl explain db1\n")
-    click.echo("  alice is signed in there. To sign in anew, with the password and the code of an authenticator:\n")
+    alice, bob = world.people["alice"], world.people["bob"]
+    lines = [
+        "",
+        "It stays up until you press Ctrl-C. To try it yourself, in another terminal:",
+        "",
+        f"    export HOME={alice.home}",
+        f"    export JITGATE_CONFIG={world.config}",
+        f"    export PATH={Path(sys.executable).parent}:$PATH",
+        *([f"    unset {' '.join(found)}"] if (found := [name for name in OF_A_PERSON if name in os.environ]) else []),
+        "    jitctl vm ls",
+        "    jitctl vm connect ubuntu@web1 --reason 'looking around'",
+        "    jitctl explain db1",
+        "",
+        "  Plain ssh, which does not look at HOME; the log, which bob may read; the server's side:",
+        "",
+        "    ssh -F ~/.ssh/config ubuntu@web1",
+        f"    HOME={bob.home} jitctl audit --follow",
+        "    jitgate user ls",
+        "",
+        "  The logins are stand-ins for one user without rights: echo $USER tells them apart.",
+        "  alice is signed in. To sign in anew, with her password and an authenticator's code:",
+        "",
+    ]
+    click.echo("\n".join(lines))
     click.echo(f"    jitctl login '{world.url}' --user alice")
     click.echo(f"    password {alice.password.reveal()}   secret {alice.totp_secret.reveal()}\n")
     try:
