@@ -60,10 +60,11 @@ def parse_wish(wish: Wish) -> Wish:
         if wish.role:
             check_name("role", wish.role)
         reason = check_reason(wish.reason) if wish.reason else wish.reason
-        ticket = check_reason(wish.ticket) if wish.ticket else wish.ticket
+        if wish.ticket:
+            check_name("ticket", wish.ticket)
     except BadInput as error:
         raise UsageError(error.what, error.hint) from None
-    return Wish(name, login, wish.role, reason, wish.minutes, ticket)
+    return Wish(name, login, wish.role, reason, wish.minutes, wish.ticket)
 
 
 def _check_host(name: str) -> None:

@@ -19,6 +19,8 @@ _GRAMMARS = {
     "role": (re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"), "lower-case letters, digits and -, at most 63"),
     "realm": (re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"), "lower-case letters, digits and -, at most 32"),
     "label key": (re.compile(r"[a-z][a-z0-9._-]{0,62}"), "a lower-case letter, then letters, digits and . _ -"),
+    # what a tracker calls a ticket; it stands in the log for ever, so no sentence fits
+    "ticket": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}"), "letters, digits and . _ : / -, at most 64"),
     "label value": (re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"), "letters, digits and . _ -"),
 }
 _RESERVED = {"host": {"localhost"}}

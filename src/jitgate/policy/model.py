@@ -17,7 +17,7 @@ MINUTES_MAX = 60 * 24 * 366  # a year: beyond any role's grant, so a larger numb
 class Ask:
     """What somebody asks for; it may only narrow what a role gives. `minutes`: of the grant; None: what the role says.
 
-    Raises `BadInput` for a malformed name, an unprintable reason or ticket, or minutes out of range.
+    Raises `BadInput` for a malformed name, an unprintable reason, or minutes out of range.
     """
 
     host: str
@@ -34,7 +34,8 @@ class Ask:
         if self.role is not None:
             check_name("role", self.role)
         check_reason(self.reason)
-        check_reason(self.ticket)
+        if self.ticket:
+            check_name("ticket", self.ticket)
         if self.minutes is not None and not 1 <= self.minutes <= MINUTES_MAX:
             raise BadInput(f"{self.minutes} minutes", f"ask for 1 to {MINUTES_MAX} minutes, or leave it to the role")
 

@@ -13,6 +13,7 @@ TAKEN = {
     "role": ["web-ops", "a" * 63],
     "realm": ["default", "a" * 32],
     "label key": ["env", "k8s.io_x-y"],
+    "ticket": ["OPS-12", "7", "org/repo:42", "a" * 64],
     "label value": ["Prod", "a" * 63, "1"],
 }
 # in every name of every kind: separators of principals, files and shells, what a terminal obeys, look-alikes, paths

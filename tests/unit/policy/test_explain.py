@@ -47,6 +47,8 @@ def test_a_permit_and_an_approval_are_explained():
         {"reason": "a\x1b[31mb"},
         {"reason": "x" * 501},
         {"ticket": "a\u202eb"},
+        {"ticket": "for Alice Miller"},  # it stands in the log for ever: a word, not people's text
+        {"ticket": "x" * 65},
     ],
 )
 def test_a_malformed_ask_is_refused(wrong):
