@@ -98,6 +98,11 @@ def run(arguments: list[str] | None = None) -> int:
             if not check.passed:
                 click.echo(f"jitgate: {check.outcome}: {check.name}: {check.why}", err=True)
         return _say(error.what, error.hint, error.exit_status)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("jitgate"):
+            raise
+        what = f"the base install, which runs jitctl and jitgate host trust, has no {error.name}"
+        return _say(what, "pip install 'jitgate[server]'", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         hint = "run it as root, or as the user who runs jitgate serve" if isinstance(error, PermissionError) else ""

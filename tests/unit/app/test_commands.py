@@ -1,6 +1,9 @@
 """What an operator reads: results, empty lists, and what to do about what stands in the way."""
 
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +121,31 @@ def test_a_port_that_is_taken_is_named():
         host, port = taken.getsockname()
         with pytest.raises(Conflict, match=f"127.0.0.1 port {port} is taken by another program"):
             open_listener(host, port)
+
+
+BASE = """
+import sys
+
+class OnlyTheBase:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"segno", "sqlalchemy", "uvloop", "pydantic"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, OnlyTheBase())
+from jitgate.app.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [("user", "ls"), ("init", "--url", "https://jit.example.org"), ("serve",)])
+def test_the_base_install_says_what_to_install(command: tuple[str, ...]):
+    done = subprocess.run([sys.executable, "-c", BASE, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        "jitgate: error: the base install, which runs jitctl and jitgate host trust, has no [a-z]+\n"
+        "jitgate: hint: pip install 'jitgate\\[server\\]'\n",
+        done.stderr,
+    )
 
 
 def test_help_has_its_short_name(jitgate: Jitgate):
