@@ -6,6 +6,7 @@ docs/jitctl.md and docs/jitgate.md end with the help of every command; docs/open
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,11 +58,16 @@ def generated() -> dict[Path, str]:
     return found
 
 
-def main() -> None:
-    for path, text in generated().items():
-        path.write_text(text)
-        print(f"  wrote {path.relative_to(DOCS.parent)}")
+def main() -> int:
+    """Writes what differs; with `--check` only says so, and ends with 1."""
+    stale = {path: text for path, text in generated().items() if not path.exists() or path.read_text() != text}
+    check = "--check" in sys.argv[1:]
+    for path, text in stale.items():
+        print(f"  {'stale' if check else 'wrote'}: {path.relative_to(DOCS.parent)}")
+        if not check:
+            path.write_text(text)
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
