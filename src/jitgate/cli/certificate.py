@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from jitgate.cli.answers import Grant, Host, text
@@ -148,15 +149,28 @@ def offer_to_agent(profile: Profile, signer: Signer, certificate: Certificate, f
         # ssh-add finds a certificate only beside its key
         (folder / "id").symlink_to(signer.file)
         (folder / "id-cert.pub").symlink_to(file)
+        _ssh_add("-t", str(seconds), str(folder / "id"))
+    except OSError:
+        pass
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def take_from_agent(profile: Profile) -> None:
+    """What `offer_to_agent` gave: the certificates, and the key if it is jitctl's own. Never fails."""
+    with suppress(OSError, Unsafe):
+        files = [str(path) for path, _ in kept(profile)]
+        if os.environ.get("SSH_AUTH_SOCK") and files:
+            _ssh_add("-d", *files, *([] if profile.key else [str(profile.folder / "id.pub")]))
+
+
+def _ssh_add(*arguments: str) -> None:
+    with suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(
-            ["ssh-add", "-q", "-t", str(seconds), str(folder / "id")],  # noqa: S607  # the person's own ssh
+            ["ssh-add", "-q", *arguments],  # noqa: S607  # the person's own ssh
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=_AGENT_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired, Unsafe):
-        pass
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from jitgate.cli.answers import as_row, rows, text, texts
-from jitgate.cli.certificate import remove_all
+from jitgate.cli.certificate import remove_all, take_from_agent
 from jitgate.cli.command import Command, Options
 from jitgate.cli.out import data, pairs, say, warn
 from jitgate.cli.profile import DEFAULT, Profile, check_profile_name, current, end_session, parse_url, profiles
@@ -63,7 +63,7 @@ def login(
 @click.command(cls=Command, examples="jitctl logout\njitctl logout --profile homelab")
 @click.pass_obj
 def logout(options: Options) -> None:
-    """End the sign-in, and remove its token and certificates from this machine.
+    """End the sign-in, and remove its token and certificates from this machine and its agent.
 
     The key stays: it is the same at the next sign-in. See also `jitctl keys rm`.
     """
@@ -77,6 +77,7 @@ def logout(options: Options) -> None:
     except Error as error:
         warn(f"the service was not told: {error.what}; there the sign-in ends by itself")
     end_session(profile)
+    take_from_agent(profile)
     remove_all(profile)
 
 

@@ -85,7 +85,7 @@ def make_blob(signer: Signer, claim: ProofClaim, *, no_input: bool) -> bytes:
         environment["SSH_ASKPASS_REQUIRE"] = "never"
     try:
         done = subprocess.run(
-            ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", str(signer.file.absolute())],  # noqa: S607  # the person's own ssh
+            ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(signer.file.absolute())],  # noqa: S607  # the person's own ssh
             input=claim.message(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if no_input else None,

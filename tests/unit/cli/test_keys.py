@@ -105,6 +105,23 @@ def test_the_agent_gets_key_and_certificate_for_as_long_as_it_lives(alice: Machi
     assert not list(alice.state.glob(".agent-*"))
 
 
+def test_a_logout_takes_it_from_the_agent_again_and_nothing_else(alice: Machine, agent: str, other_key: str):
+    subprocess.run(["ssh-add", "-q", other_key], env={"SSH_AUTH_SOCK": agent}, check=True)
+    assert alice.jitctl("vm", "connect", "web1", "--print")[0] == 0
+    assert len(in_agent(agent)) == 3
+    assert alice.jitctl("logout")[0] == 0
+    assert [line.split()[1] for line in in_agent(agent)] == [Path(f"{other_key}.pub").read_text().split()[1]]
+
+
+def test_a_logout_leaves_the_persons_own_key_in_the_agent(
+    machine: Machine, sign_in: SignIn, other_key: str, agent: str
+):
+    assert sign_in("--key", other_key)[0] == 0
+    assert machine.jitctl("vm", "connect", "web1", "--print")[0] == 0
+    assert machine.jitctl("logout")[0] == 0
+    assert [line.split()[0] for line in in_agent(agent)] == ["ssh-ed25519"]
+
+
 def test_an_agent_that_is_gone_or_hangs_stops_nobody(alice: Machine, tmp_path: Path):
     alice.environment["SSH_AUTH_SOCK"] = str(tmp_path / "gone")
     assert alice.jitctl("vm", "connect", "web1", "--print")[0] == 0
