@@ -111,7 +111,7 @@ def login(rule: Rule, facts: HostFacts, wanted: str) -> Check:
         return passed("login", f"{wanted} is given")
     if not given:
         return failed("login", f"{facts.name} has none of the role's logins: {', '.join(sorted(rule.logins))}")
-    return failed("login", f"gives {', '.join(given)}, not {wanted}", f"ask for {' or '.join(given)}")
+    return failed("login", f"the role gives {', '.join(given)}, not {wanted}", f"ask for {' or '.join(given)}")
 
 
 def minutes(rule: Rule, question: Question) -> Check:
@@ -139,7 +139,7 @@ def factors(rule: Rule, question: Question) -> Check:
     if not wanted:
         return _FACTORS
     if missing := [each for each in wanted if each not in BUILT_FACTORS]:
-        return failed("factors", f"asks for {', '.join(missing)}, which this version cannot check")
+        return failed("factors", f"the role asks for {', '.join(missing)}, which this version cannot check")
     shown_factors = {factor.value for factor, _ in question.identity.factors}
     if absent := [each for each in wanted if each not in shown_factors]:
         return failed("factors", f"signed in without {', '.join(absent)}", f"sign in again with {', '.join(absent)}")
@@ -149,19 +149,19 @@ def factors(rule: Rule, question: Question) -> Check:
 def approval(rule: Rule) -> Check:
     if rule.role.approval is None:
         return _APPROVAL
-    return failed("approval", "asks for approval, which this version cannot give")
+    return failed("approval", "the role asks for approval, which this version cannot give")
 
 
 def recording(rule: Rule) -> Check:
     if rule.role.recording == "none":
         return _RECORDING
-    return failed("recording", "asks for recording, which this version cannot do")
+    return failed("recording", "the role asks for recording, which this version cannot do")
 
 
 def schedule(rule: Rule) -> Check:
     if rule.role.schedule is None:
         return _SCHEDULE
-    return failed("schedule", "has a schedule, which this version cannot follow")
+    return failed("schedule", "the role has a schedule, which this version cannot follow")
 
 
 def reason(rule: Rule, question: Question) -> Check:
