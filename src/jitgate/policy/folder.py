@@ -51,15 +51,18 @@ def manifest(bundle: PolicyBundle) -> str:
     return json.dumps({"version": 1, "digest": bundle.digest, "files": dict(bundle.files)}, indent=1) + "\n"
 
 
+_ANEW = "when the files were reviewed: jitctl policy manifest DIR > DIR/manifest.json"
+
+
 def _compare(unverified_manifest: bytes, files: Mapping[str, str]) -> None:
     try:
         value = json.loads(unverified_manifest)
         version, wanted = value["version"], dict(value["files"])
     except (ValueError, KeyError, TypeError):
-        raise BadInput(f"{MANIFEST} is not readable", "write it again") from None
+        raise BadInput(f"{MANIFEST} is not readable", _ANEW) from None
     if version != 1:
-        raise BadInput(f"{MANIFEST} has an unknown form", "write it again")
+        raise BadInput(f"{MANIFEST} has an unknown form", _ANEW)
     for name in sorted(wanted.keys() | files.keys()):
         if wanted.get(name) != files.get(name):
             how = "is missing" if name not in files else "is not listed" if name not in wanted else "has changed"
-            raise BadInput(f"{shown(name)} {how}, by {MANIFEST}", "copy the folder again, or write its manifest again")
+            raise BadInput(f"{shown(name)} {how}, by {MANIFEST}", f"copy the folder again, or {_ANEW}")
