@@ -133,15 +133,20 @@ def _engine(url: str, *, read_only: bool = False, make: bool = False) -> Engine:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection
         connection.isolation_level = None  # the driver must not begin transactions of its own (sqlite3, PEP 249)
-        for setting in (
+        settings = (
             *(() if read_only else ("journal_mode=WAL",)),  # it is kept in the file
             "synchronous=FULL",  # an answer is given only for what is on the disk
             "foreign_keys=ON",
             "busy_timeout=5000",
             "trusted_schema=OFF",
             f"query_only={'ON' if read_only else 'OFF'}",
-        ):
-            connection.execute(f"PRAGMA {setting}")
+        )
+        try:
+            for setting in settings:
+                connection.execute(f"PRAGMA {setting}")
+        except Exception:
+            connection.close()  # nobody else has it: the pool takes only connections that were made
+            raise
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Any) -> None:  # noqa: ANN401  # sqlalchemy's hook is untyped

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -111,7 +112,8 @@ def _log(world: World) -> None:
 def _altered(world: World) -> None:
     _say("somebody edits one entry in a copy of the log, to blame bob for alice's refusal")
     copy = world.folder / "altered.db"
-    with sqlite3.connect(world.settings.state / "jitgate.db") as original, sqlite3.connect(copy) as altered:
+    database = world.settings.state / "jitgate.db"
+    with closing(sqlite3.connect(database)) as original, closing(sqlite3.connect(copy)) as altered, altered:
         original.backup(altered)
         alice, bob = (
             altered.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()[0] for name in ("alice", "bob")
@@ -205,7 +207,7 @@ def _wait_for_end(certificate: Path) -> None:
 
 def _wait_for_checkpoint(world: World) -> None:
     """The service signs the log every second; wait until what has happened so far is covered."""
-    with sqlite3.connect(world.settings.state / "jitgate.db") as database:
+    with closing(sqlite3.connect(world.settings.state / "jitgate.db")) as database:
         (size,) = database.execute('SELECT max("index") + 1 FROM event').fetchone()
         until = time.monotonic() + TRIES_S
         while True:
