@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +180,32 @@ def test_a_second_service_is_refused_and_the_first_goes_on(install: Install, ser
     assert service.act("user ls")
 
 
-def test_no_command_writes_beside_a_service_that_is_starting(install: Install):
-    """The lock is held and nobody listens yet: the command says so and touches nothing."""
+def test_no_command_writes_beside_a_service_that_is_starting(install: Install, monkeypatch: pytest.MonkeyPatch):
+    """The lock is held and nobody listens yet: the command waits, then says so and touches nothing."""
+    monkeypatch.setattr("jitgate.app.operate.PATIENCE_S", 0.2)
     service = install()
     with only_writer(service.state), pytest.raises(Conflict, match="another process uses"):
         operate(service.settings, "user ls", {})
+
+
+def test_a_command_waits_for_a_service_that_starts_or_stops(install: Install):
+    """As in a script: `jitgate serve &`, and a command on the next line."""
+    service = install()
+    with ThreadPoolExecutor(1) as pool:
+        with only_writer(service.state):
+            asked = pool.submit(operate, service.settings, "user ls", {})
+            assert not wait([asked], timeout=0.3).done
+        assert asked.result(timeout=20) == {"users": []}
+
+
+def test_a_service_waits_for_a_command_that_is_at_work(install: Install):
+    service = install()
+    with ThreadPoolExecutor(1) as pool:
+        with only_writer(service.state):
+            starting = pool.submit(service.start)
+            assert not wait([starting], timeout=1).done
+        starting.result(timeout=30)
+    assert service.act("user ls") == {"users": []}
 
 
 UNSAFE = {

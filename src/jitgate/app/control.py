@@ -98,6 +98,12 @@ def call_control(state: Path, act: str, arguments: Json) -> Json | None:
     return done
 
 
+def is_served(state: Path) -> bool:
+    """Whether a service listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(str(state / SOCKET)) == 0
+
+
 async def _line(reader: asyncio.StreamReader) -> bytes:
     try:
         return await reader.readline()

@@ -21,7 +21,7 @@ from jitgate.api.routes_public import About
 from jitgate.app.acts import acts
 from jitgate.app.control import serve_control
 from jitgate.app.http import CONNECTIONS_MAX, HttpServer
-from jitgate.app.operate import only_writer
+from jitgate.app.operate import PATIENCE_S, only_writer
 from jitgate.app.settings import Settings, split_address
 from jitgate.app.telemetry import Telemetry
 from jitgate.app.tls import authority_pem, load_certificate, server_context
@@ -66,7 +66,7 @@ async def serve(
     host, port = split_address(settings.listen)
     _check_plain(settings, host)
     take_descriptors()
-    with only_writer(settings.state):
+    with only_writer(settings.state, patience_s=PATIENCE_S):
         async with open_outside(settings) as outside:
             telemetry = Telemetry()
             tls = server_context(settings, outside.clock()) if settings.url.startswith("https:") else None
