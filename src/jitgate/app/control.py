@@ -12,7 +12,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,8 @@ async def serve_control(state: Path, acts: Mapping[str, Act]) -> Control:
             _LOG.exception("an operator's act crashed")
             answer = _failure(Error("the service made a mistake", "its log has the details"))
         writer.write(json.dumps(answer).encode() + b"\n")
-        try:
+        with closing(writer), suppress(ConnectionError):  # who went away misses the answer
             await writer.drain()
-        finally:
-            writer.close()
 
     path = state / SOCKET
     path.unlink(missing_ok=True)  # of a service that was killed: the lock says that none runs now

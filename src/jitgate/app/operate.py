@@ -43,8 +43,10 @@ def only_writer(state: Path, *, patience_s: float = 0) -> Iterator[None]:
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while not _locked(descriptor):
-            if time.monotonic() >= until or is_served(state):
-                raise Taken(f"another process uses {state}", "jitgate serve, or another command: is it hanging?")
+            if is_served(state):
+                raise Taken(f"another process uses {state}", "jitgate serve runs there already")
+            if time.monotonic() >= until:
+                raise Taken(f"another process uses {state}", "try again; if it stays: ps, for a jitgate that hangs")
             time.sleep(0.1)
         yield
     finally:

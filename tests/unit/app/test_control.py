@@ -35,6 +35,19 @@ def test_only_the_services_own_user_and_root_are_operators(monkeypatch: pytest.M
     assert control._actor(Peer(991)) == Actor("operator", name="uid 991")  # type: ignore[arg-type]
 
 
+def test_who_goes_away_before_the_answer_is_no_error_of_the_service(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    async def test() -> None:
+        served = await serve_control(tmp_path, {})
+        for _ in range(3):
+            assert await asyncio.to_thread(control.is_served, tmp_path)
+        await asyncio.sleep(0.1)
+        await served.stop()
+
+    asyncio.run(test())
+    assert not control.is_served(tmp_path)
+    assert not caplog.records
+
+
 def test_the_socket_is_for_its_owner_alone(tmp_path: Path):
     async def test() -> None:
         served = await serve_control(tmp_path, {})
