@@ -3,21 +3,19 @@
 import asyncio
 import json
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.conformance.stores import (
-    append,
-    log,
-    said,
-)
+from tests.conformance.stores import Job, append, log, said, steps
 from tests.unit.ca.samples import NOW, ORIGIN
 
 from jitgate.adapters.db import tables, writer
 from jitgate.adapters.db.migrations.run import upgrade
 from jitgate.adapters.db.store import _engine, create_installation, open_read_only, open_store
 from jitgate.audit.query import Query
-from jitgate.core.errors import Error, Unsafe
+from jitgate.core.errors import Error, Unreachable, Unsafe
+from jitgate.flow.ports import Tx
 
 
 def url(folder: Path) -> str:
@@ -156,3 +154,39 @@ def test_no_database_is_made_by_opening_one(tmp_path: Path, content: bytes | Non
     with pytest.raises(Error):
         open_store(url(tmp_path))
     assert file.exists() == (content is not None)
+
+
+def test_a_full_disk_is_said_and_nothing_half_written_stays(tmp_path: Path):
+    """And once there is room again, all goes on."""
+    create_installation(url(tmp_path), origin=ORIGIN, values={}, now=NOW)
+
+    async def run() -> None:
+        store = open_store(url(tmp_path))
+        try:
+
+            def room(pages: int) -> Job:
+                return lambda tx: tx.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()  # type: ignore[attr-defined]  # the store's own
+
+            def job(at: int) -> Job:
+                return steps(append(said(f"p{at}")), lambda tx: tx.set_value(f"p{at}", "x" * 2000))
+
+            await store.write(append(said("before")))
+            await store.write(room(1))  # what it has now
+            results = await asyncio.gather(*(store.write(job(at)) for at in range(200)), return_exceptions=True)
+            failed = [result for result in results if result is not None]
+            assert failed
+            assert all(isinstance(each, Unreachable) and "disk is full" in each.hint for each in failed)
+            await store.write(room(100_000))
+            await store.write(append(said("after")))
+            written = [f"p{at}" for at, result in enumerate(results) if result is None]
+            assert await log(store) == ["before", *written, "after"]
+            kept = [f"p{at}" for at in range(200) if await store.read(partial(value, f"p{at}"))]
+            assert kept == written
+        finally:
+            store.close()
+
+    asyncio.run(run())
+
+
+def value(name: str, tx: Tx) -> str | None:
+    return tx.value(name)

@@ -5,6 +5,7 @@ the database's order of acts one order, which the log's index and the revocation
 """
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from jitgate.adapters.db.transaction import Transaction
 from jitgate.core.errors import Unreachable
 from jitgate.core.ids import Random
 
 T = TypeVar("T")
+_LOG = logging.getLogger("jitgate.db")
 
 GROUP_MAX = 256  # jobs in one commit: beyond it the sync is no longer what costs
 WAITING_MAX = 10_000  # jobs that may wait; more means that the disk has stopped, and the caller is told so
@@ -95,6 +98,7 @@ class Writer:
                 epoch = transaction.epoch()
             self.epoch = epoch
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the group is kept and all are told
+            _LOG.exception("nothing of %d jobs was written", len(group))
             for waiting in group:
                 waiting.error = waiting.error or _failed(error)
 
@@ -105,15 +109,18 @@ class Writer:
         try:
             waiting.result = waiting.job(transaction)
         except Exception as error:  # noqa: BLE001  # handed to the caller whose job it was
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            try:
+                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            except OperationalError:  # such an error (a full disk) has undone the whole group
+                raise error from None
             transaction.log.back_to(before)
             transaction.forget_epoch()
-            waiting.error = error
+            waiting.error = _failed(error) if isinstance(error, OperationalError) else error
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
 
 
 def _failed(error: Exception) -> Unreachable:
-    problem = Unreachable("the database could not write", f"{type(error).__name__}: see the log")
+    problem = Unreachable("the database could not write", f"{getattr(error, 'orig', error)}: see the service's log")
     problem.__cause__ = error
     return problem
 
