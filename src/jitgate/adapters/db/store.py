@@ -74,12 +74,20 @@ def open_store(url: str, *, random: Random = os.urandom) -> Store:
     Raises `NotFound`, `BadInput` for a file that is none that `create_installation` made, `Unsafe` for its mode.
     """
     writing = _engine(url)
-    with _readable(url):
-        upgrade(writing)
-        with writing.connect() as connection:
-            if connection.scalar(select(t.log_state.c.origin)) is None:
-                raise BadInput(f"{make_url(url).database} holds no installation", "jitgate init makes one")
-        return Store(writing, _engine(url, read_only=True), random)
+    try:
+        with _readable(url):
+            upgrade(writing)
+            _check_installed(writing)
+            return Store(writing, _engine(url, read_only=True), random)
+    except BaseException:
+        writing.dispose()
+        raise
+
+
+def _check_installed(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if connection.scalar(select(t.log_state.c.origin)) is None:
+            raise BadInput(f"{engine.url.database} holds no installation", "jitgate init makes one")
 
 
 def create_installation(url: str, *, origin: str, values: dict[str, str], now: int) -> None:
@@ -88,13 +96,15 @@ def create_installation(url: str, *, origin: str, values: dict[str, str], now: i
     A second call on the same database is refused by its primary keys.
     """
     engine = _engine(url, make=True)
-    upgrade(engine)
-    with engine.begin() as connection:
-        connection.execute(insert(t.realm).values(id="default", created_at=now))
-        connection.execute(insert(t.log_state).values(id=1, origin=origin, frontier=b""))
-        rows = [{"name": name, "value": value} for name, value in ({REVOCATION_EPOCH: "0"} | values).items()]
-        connection.execute(insert(t.meta), rows)
-    engine.dispose()
+    try:
+        upgrade(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(t.realm).values(id="default", created_at=now))
+            connection.execute(insert(t.log_state).values(id=1, origin=origin, frontier=b""))
+            rows = [{"name": name, "value": value} for name, value in ({REVOCATION_EPOCH: "0"} | values).items()]
+            connection.execute(insert(t.meta), rows)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
