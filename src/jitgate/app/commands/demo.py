@@ -33,7 +33,8 @@ def demo(*, keep: bool, json_file: Path | None) -> None:
     Service, signer, users with one-time codes, two stock sshd hosts: nothing is installed, nothing stays. Ends with 0
     only if every step did what it says. On a terminal it then stays up, with the commands to try.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the second: its terminal was closed
+        signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text stream: the tour is followed live
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="jitgate-demo-") as folder:
