@@ -103,7 +103,7 @@ def _toml(settings: Settings) -> str:
         lines.append(f"other_urls = [{', '.join(map(_quoted, settings.other_urls))}]")
     lines += [
         f"{name} = {_quoted(value)}"
-        for name in ("metrics", "database", "keys", "tls_certificate", "tls_key", "refused_keys")
+        for name in ("metrics", "database", "ca_keys", "tls_certificate", "tls_key", "refused_keys")
         if (value := getattr(settings, name))
     ]
     return "\n".join(lines) + "\n"

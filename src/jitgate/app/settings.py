@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
 from jitgate.identity.proof import origin_of
@@ -32,7 +33,7 @@ class Settings:
     """Where metrics are served, apart from the port for people; empty: nowhere."""
     database: str = ""
     """A database URL; empty: SQLite in the state folder."""
-    keys: str = ""
+    ca_keys: str = ""
     """Folder of CA and log keys, may be mounted read-only; empty: `keys` in the state folder."""
     tls_certificate: str = ""
     """Certificate chain, PEM; empty: the self-made one that `jitgate init` wrote."""
@@ -43,13 +44,20 @@ class Settings:
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
 
+    def __post_init__(self) -> None:
+        # The addresses are looked into elsewhere: each has one spelling.
+        object.__setattr__(self, "url", origin_of(self.url))
+        object.__setattr__(self, "other_urls", tuple(map(origin_of, self.other_urls)))
+        if self.log_level not in {"debug", "info", "warning", "error"}:
+            raise BadInput("unknown log_level", "debug, info, warning or error")
+
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.state / 'jitgate.db'}"
 
     @property
     def keys_folder(self) -> Path:
-        return Path(self.keys) if self.keys else self.state / "keys"
+        return Path(self.ca_keys) if self.ca_keys else self.state / "keys"
 
     @property
     def origins(self) -> frozenset[str]:
@@ -68,36 +76,10 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
         raise NotFound(f"no settings at {path}", "make a new installation with: jitgate init") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}") from None
-    known = {field.name for field in fields(Settings)}
-    for name in known:
-        if (value := environment.get(f"JITGATE_{name.upper()}")) is not None:
-            content[name] = value.split() if name == "other_urls" else value
-    if unknown := sorted(content.keys() - known):
-        raise BadInput(f"{path}: unknown setting {shown(unknown[0])}", f"known are {', '.join(sorted(known))}")
-    return _checked(path, content)
-
-
-def _checked(path: Path, content: dict[str, object]) -> Settings:
-    for name in ("state", "url"):
-        if name not in content:
-            raise BadInput(f"{path}: {name} is missing", "jitgate init writes both")
-    values: dict[str, object] = {}
-    for name, value in content.items():
-        if name == "other_urls":
-            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                raise BadInput(f"{path}: other_urls is not a list of addresses")
-            values[name] = tuple(map(origin_of, value))
-        elif isinstance(value, str):
-            values[name] = value
-        else:
-            raise BadInput(f"{path}: {name} is not text", f'write {name} = "..."')
-    state = Path(str(values.pop("state")))
-    if not state.is_absolute():
-        raise BadInput(f"{path}: state is not an absolute path")
-    values["url"] = origin_of(str(values["url"]))  # `https:` is looked for elsewhere, and has one spelling
-    if values.get("log_level", "info") not in {"debug", "info", "warning", "error"}:
-        raise BadInput(f"{path}: unknown log_level", "debug, info, warning or error")
-    return Settings(state=state, **values)  # type: ignore[arg-type]  # names and types were checked above
+    for field in fields(Settings):
+        if (value := environment.get(f"JITGATE_{field.name.upper()}")) is not None:
+            content[field.name] = value.split() if field.name == "other_urls" else value
+    return read_section(Settings, str(path), content)
 
 
 def split_address(text: str) -> tuple[str, int]:

@@ -29,7 +29,7 @@ from jitgate.identity.proof import origin_of
 @click.option(
     "--state", type=click.Path(path_type=Path), default=Path("/var/lib/jitgate"), show_default=True, help="Its folder."
 )
-@click.option("--keys", default="", metavar="DIR", help="Folder of the CA keys, if not in the state folder.")
+@click.option("--ca-keys", default="", metavar="DIR", help="Folder of the CA keys, if not in the state folder.")
 @click.option("--tls-certificate", default="", metavar="FILE", help="A certificate chain instead of a self-made one.")
 @click.option("--tls-key", default="", metavar="FILE", help="Its private key.")
 def init(
@@ -39,7 +39,7 @@ def init(
     listen: str,
     metrics: str,
     state: Path,
-    keys: str,
+    ca_keys: str,
     tls_certificate: str,
     tls_key: str,
 ) -> None:
@@ -61,7 +61,7 @@ def init(
         other_urls=tuple(origin_of(other) for other in other_urls),
         listen=listen,
         metrics=metrics,
-        keys=keys,
+        ca_keys=ca_keys,
         tls_certificate=tls_certificate,
         tls_key=tls_key,
     )
