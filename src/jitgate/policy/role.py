@@ -64,10 +64,10 @@ def _network(value: str) -> str:
         network = ip_network(value)
     except ValueError:
         raise ValueError(f"not a network: {shown(value)}; write address/length with no host bits, 10.0.0.0/8") from None
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+        raise ValueError(f"an IPv4 network in IPv6 clothes: {shown(value)}; write it as IPv4")
     if str(network) != value or "%" in value:
         raise ValueError(f"not the usual form of a network: {shown(value)}; write {network}")
-    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-        raise ValueError(f"an IPv4 network in IPv6 clothes: {value}; write it as IPv4")
     return value
 
 
