@@ -1,7 +1,7 @@
 # jitgate: `make demo` and `make test` are all that a newcomer needs. Both do their own set-up: a Python environment in
 # .venv, and programs that the machine lacks unpacked into a cache folder. Nothing is installed and no service started.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers check bench profile mutate pins env env-dev env-bench parts python
+.PHONY: help demo test test-peers check bench profile mutate pins env env-dev env-bench parts dex python
 .SUFFIXES:
 
 PYTHON ?= python3
@@ -15,11 +15,12 @@ help: ## show this
 demo: env ## the whole product on loopback, with real sshd: a tour that proves each step
 	@parts=$$($(PYTHON) -m tools.parts --bin) && PATH="$$parts:$$PATH" exec $(BIN)/jitgate demo $(ARGS)
 
-test: env-dev parts ## all tests, with real programs
+test: env-dev parts dex ## all tests, with real programs
 	@$(BIN)/pytest -m "not peers" $(ARGS)
 
 test-peers: env-dev parts ## the tests against peers whose build takes minutes
-	@if grep -rqs --include='test_*.py' 'mark\.peers' tests; then $(BIN)/pytest -m peers $(ARGS); \
+	@if grep -rqs --include='test_*.py' 'mark\.peers' tests; then \
+	$(PYTHON) -m tools.peers step-ca traefik >/dev/null && $(BIN)/pytest -m peers $(ARGS); \
 	else echo "  no test needs a peer that takes minutes to build, so far: nothing was run"; fi
 
 check: env-dev ## lint, format, types, import rules, rules over the source tree, docs that drifted
@@ -48,6 +49,7 @@ pins: ## requirements/*.txt after a change of pyproject.toml (needs uv; newer ve
 	@$(PIN) --extra server --extra ldap --extra postgres --group test --group check -o requirements/dev.txt
 	@$(GROUP_PIN) --group bench -o requirements/bench.txt
 	@$(GROUP_PIN) --group mutate -o requirements/mutate.txt
+	@$(subst pyproject.toml,--group go,$(PIN)) -o requirements/go.txt
 
 # --- set-up, which the targets above call ---
 
@@ -62,6 +64,9 @@ env-bench: env-dev
 
 parts: python
 	@$(PYTHON) -m tools.parts >/dev/null
+
+dex: python
+	@$(PYTHON) -m tools.peers dex >/dev/null
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: error: there is no $(PYTHON)" >&2; \

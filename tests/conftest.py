@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-from tools import debian, parts
+from tools import debian, parts, peers
 
 from jitgate.app import local_sshd
 from jitgate.app.local_sshd import LocalHost
@@ -58,6 +58,15 @@ def programs() -> Iterator[Mapping[str, Path]]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PATH", f"{parts.unpacked_folder()}:{os.environ['PATH']}")
         yield found
+
+
+@pytest.fixture(scope="session")
+def dex() -> Path:
+    """The real Dex, which `make test` has built."""
+    if not (program := peers.place("dex")).is_file():
+        what = "Dex is not built here: python3 -m tools.peers dex"
+        pytest.fail(what) if IN_CI else pytest.skip(what)
+    return program
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def main(which: str) -> None:
         _create()
     if not stamp.is_file() or stamp.read_text() != wanted:
         stamp.unlink(missing_ok=True)
-        _install(requirements)
+        install(requirements, PYTHON)
         stamp.write_text(wanted)
     _link()
 
@@ -72,22 +72,24 @@ def _create() -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", VENV], check=True)
 
 
-def _install(requirements: Path) -> None:
+def install(requirements: Path, python: Path, *where: str) -> None:
+    """Installs what the file names, by hash, for `python`; `where`: options of pip and uv alike, such as --target."""
     count = sum(1 for line in requirements.read_text().splitlines() if line[:1].isalnum())
+    what = f"{count} package{'s' * (count != 1)} of {requirements.relative_to(ROOT)}"
     environment = _clean_environment()
-    options = ["--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
+    options = ["--require-hashes", "--only-binary", ":all:", *where, "-r", str(requirements)]
     if _works("uv"):
-        say(f"installing {count} packages of {requirements.relative_to(ROOT)} with uv")
-        command = ["uv", "pip", "install", "--quiet", "--python", str(PYTHON), *options]
+        say(f"installing {what} with uv")
+        command = ["uv", "pip", "install", "--quiet", "--python", str(python), *options]
         if subprocess.run(command, env=environment, check=False).returncode == 0:
             return
         say("uv could not; trying pip")
     pip = _pip_wheel()
-    say(f"installing {count} packages of {requirements.relative_to(ROOT)} with pip (a minute or so)")
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", *options]
+    say(f"installing {what} with pip (a minute or so)")
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", *options]
     if subprocess.run(command, env=environment | {"PYTHONPATH": str(pip)}, check=False).returncode != 0:
-        what = f"pip could not install {requirements.relative_to(ROOT)} (its words are above)"
-        raise MissingError(what, "is there a way to PyPI? PIP_INDEX_URL names a mirror")
+        failed = f"pip could not install {requirements.relative_to(ROOT)} (its words are above)"
+        raise MissingError(failed, "is there a way to PyPI? PIP_INDEX_URL names a mirror")
 
 
 def _works(program: str) -> bool:
