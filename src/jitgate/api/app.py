@@ -5,6 +5,7 @@ from starlette.types import ASGIApp
 
 from jitgate import __version__
 from jitgate.api import routes_access, routes_audit, routes_identity, routes_public
+from jitgate.api.direct import Direct
 from jitgate.api.limits import Limits
 from jitgate.api.problems import add_problem_handlers
 from jitgate.api.routes_public import About
@@ -25,4 +26,4 @@ def make_application(outside: Outside, about: About) -> ASGIApp:
     app = make_api()
     app.state.outside = outside
     app.state.about = about
-    return Limits(app, outside.clock, outside.random)
+    return Limits(Direct(app), outside.clock, outside.random)

@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problems: what happened, what to do, and the number under which the log knows it."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -44,17 +43,26 @@ def problem(
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
-        Error: _on_error,
-        RequestValidationError: _on_invalid,
-        HTTPException: _on_http,
-        Exception: _on_crash,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    async def on_error(request: Request, error: Exception) -> Response:
+        return problem_of(request, error)
+
+    for kind in (Error, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, on_error)
 
 
-async def _on_error(request: Request, error: Error) -> Response:
+def problem_of(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in `error`. One that is none of ours is logged: it is a mistake of ours."""
+    match error:
+        case Error():
+            return _on_error(request, error)
+        case RequestValidationError():
+            return _on_invalid(request, error)
+        case HTTPException():
+            return _on_http(request, error)
+    return _on_crash(request, error)
+
+
+def _on_error(request: Request, error: Error) -> Response:
     response = problem(request, error.http_status, error.code, error.what, error.hint, error.checks)
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
@@ -64,18 +72,18 @@ async def _on_error(request: Request, error: Error) -> Response:
     return response
 
 
-async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
+def _on_invalid(request: Request, error: RequestValidationError) -> Response:
     # Only where and what kind: the value itself may be a password. Where is a stranger's word for an unknown field.
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return problem(request, 400, "bad_input", f"{shown(where)[1:-1]}: {first['msg'].lower()}", "see /openapi.json")
 
 
-async def _on_http(request: Request, error: HTTPException) -> Response:
+def _on_http(request: Request, error: HTTPException) -> Response:
     code, what, hint = _HTTP.get(error.status_code, ("bad_input", "the request is wrong", "see /openapi.json"))
     return problem(request, error.status_code, code, what, hint)
 
 
-async def _on_crash(request: Request, error: Exception) -> Response:
+def _on_crash(request: Request, error: Exception) -> Response:
     _LOG.error("a request crashed", exc_info=error, extra={"request_id": request.scope.get("jitgate.request_id")})
     return problem(request, 500, "internal", "the service made a mistake", "tell its owner the request id")
