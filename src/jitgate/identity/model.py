@@ -24,6 +24,7 @@ class Kind(StrEnum):
 class Factor(StrEnum):
     PASSWORD = "password"  # noqa: S105  # the word, not a password
     TOTP = "totp"
+    OIDC = "oidc"  # whatever an identity provider asked for
 
 
 Factors = tuple[tuple[Factor, Micros], ...]
@@ -59,6 +60,8 @@ class VerifiedIdentity:
     groups: tuple[str, ...]
     admin: bool
     factors: Factors
+    unknown: str = ""
+    """Why the groups are not known, in words: nothing is decided on such an identity."""
 
     def __post_init__(self) -> None:
         _check_id("person", self.person_id)
@@ -92,7 +95,11 @@ class RegisteredKey:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """One sign-in: the row that a session token leads to. Holds only the token's SHA-256."""
+    """One sign-in: the row that a session token leads to. Holds only the token's SHA-256.
+
+    `provider`, `subject`, `groups`, `directory_name`: what an identity provider said; empty for a password. Where
+    `directory_name` is set, the groups are the directory's, and asked for whenever something is decided.
+    """
 
     id: str
     person_id: str
@@ -101,15 +108,49 @@ class SignIn:
     created_at: Micros
     expires_at: Micros
     ended_at: Micros | None = None
+    provider: str = ""
+    issuer: str = LOCAL_ISSUER
+    subject: str = ""
+    groups: tuple[str, ...] = ()
+    directory_name: str = ""
 
     def __post_init__(self) -> None:
         _check_id("sign-in", self.id)
         _check_id("person", self.person_id)
+        _check_groups(self.groups)
+        if bool(self.provider) != (self.issuer != LOCAL_ISSUER) or bool(self.provider) != bool(self.subject):
+            raise BadInput("a sign-in of a provider without issuer or subject", "name all three, or none")
         _check_factors(self.factors)
         if len(self.token_hash) != 32:  # noqa: PLR2004  # SHA-256
             raise BadInput("a token hash that is not 32 bytes", "store tokens.token_hash(token)")
         if self.expires_at <= self.created_at:
             raise BadInput("a sign-in that ends before it begins", "give it a lifetime")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedIdentity:
+    """Who a person is elsewhere. (issuer, subject) is one person's; `LOCAL_ISSUER` is that of their password."""
+
+    id: str
+    person_id: str
+    issuer: str
+    subject: str
+    linked_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSignIn:
+    """A sign-in by device flow (RFC 8628) that waits. `device_code` is sealed; `interval` is between two questions."""
+
+    id: str
+    provider: str
+    key: PublicKey
+    comment: str
+    network: str
+    device_code: bytes = field(repr=False)
+    interval: Micros
+    next_at: Micros
+    expires_at: Micros
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ event.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from jitgate.core.clock import HOUR, Micros
@@ -180,13 +180,31 @@ def identify(
 def resume(sign_in: SignIn | None, person: Person | None, now: Micros) -> VerifiedIdentity:
     """Who a session token stands for: `sign_in` is the row of its hash, `person` that row's person. Else `NotSignedIn`.
 
-    Refused: no such token; ended; expired; person gone or disabled. The person's groups are those of now.
+    Refused: no such token; ended; expired; person gone or disabled. The person's own groups are those of now; those of
+    a provider are added as it said them, those of a directory by `with_groups`.
     """
     if sign_in is None or sign_in.ended_at is not None or now >= sign_in.expires_at:
         raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
     if person is None or person.id != sign_in.person_id or person.disabled_at is not None:
         raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
-    return _local(person, sign_in.factors)
+    if not sign_in.provider:
+        return _local(person, sign_in.factors)
+    return VerifiedIdentity(
+        person_id=person.id,
+        name=person.name,
+        kind=Kind.PERSON,
+        issuer=sign_in.issuer,
+        subject=sign_in.subject,
+        groups=tuple(dict.fromkeys((*person.groups, *sign_in.groups))),
+        admin=person.admin,
+        factors=sign_in.factors,
+        unknown="the directory was not asked for the groups" if sign_in.directory_name else "",
+    )
+
+
+def with_groups(identity: VerifiedIdentity, groups: tuple[str, ...]) -> VerifiedIdentity:
+    """The identity with its groups of the directory, which was asked just now."""
+    return replace(identity, groups=tuple(dict.fromkeys((*identity.groups, *groups))), unknown="")
 
 
 def _of_that_name(unverified_name: str, facts: Facts) -> tuple[Person | None, Credential | None]:

@@ -1,6 +1,7 @@
 """May they? The decision.
 
 Rules, in order:
+0. Somebody whose groups are not known is refused: a deny rule could be for one of them.
 1. The roles that cover the host are examined; with `ask.role`, that allow role and every deny rule. Other roles never
    speak. No role, no access.
 2. A deny rule that applies wins, whatever else is allowed. One that cannot tell (a crash) applies. It is asked about
@@ -62,6 +63,9 @@ def decide(
 
     `complete`: roles for other people are examined to the end too; for explaining, where time does not matter.
     """
+    if identity.unknown:
+        hint = "try again; if it stays, tell who runs this service"
+        return Deny("groups_unknown", identity.unknown, hint, "", ask.login or "", (), "", ())
     if bundle is None:
         return Deny("no_policy", "no policy is in force", "apply a policy", "", ask.login or "", (), "", ())
     if ask.role is not None and (ask.role not in bundle.rules or bundle.rules[ask.role].denies):

@@ -22,7 +22,7 @@ class People:
     def all(self) -> list[Person]:
         return self._read(select(t.person).order_by(t.person.c.name))
 
-    def add(self, person: Person, credential: Credential, identity_id: str) -> None:
+    def add(self, person: Person, credential: Credential | None, identity_id: str) -> None:
         home = {"realm_id": HOME_REALM}
         self._c.execute(
             insert(t.person).values(
@@ -32,6 +32,8 @@ class People:
         if person.groups:
             groups = [{"person_id": person.id, "name": group, **home} for group in person.groups]
             self._c.execute(insert(t.person_group), groups)
+        if credential is None:
+            return
         self._c.execute(
             insert(t.identity).values(
                 id=identity_id,

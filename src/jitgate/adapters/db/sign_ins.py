@@ -2,7 +2,7 @@
 
 import json
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.people import HOME_REALM
@@ -24,21 +24,55 @@ class SignIns:
                 factors=json.dumps(sign_in.factors),
                 created_at=sign_in.created_at,
                 expires_at=sign_in.expires_at,
+                provider=sign_in.provider,
+                issuer=sign_in.issuer,
+                subject=sign_in.subject,
+                groups=json.dumps(sign_in.groups),
+                directory_name=sign_in.directory_name,
             )
         )
 
+    def by_id(self, sign_in_id: str) -> SignIn | None:
+        return self._one(t.sign_in.c.id == sign_in_id)
+
     def by_token_hash(self, token_hash: bytes) -> SignIn | None:
-        row = self._c.execute(select(t.sign_in).where(t.sign_in.c.token_hash == token_hash)).one_or_none()
-        if row is None:
-            return None
-        factors = tuple((Factor(factor), at) for factor, at in json.loads(row.factors))
-        return SignIn(row.id, row.person_id, row.token_hash, factors, row.created_at, row.expires_at, row.ended_at)
+        return self._one(t.sign_in.c.token_hash == token_hash)
+
+    def _one(self, which: ColumnElement[bool]) -> SignIn | None:
+        row = self._c.execute(select(t.sign_in).where(which)).one_or_none()
+        return None if row is None else _sign_in(row)
 
     def end(self, sign_in_id: str, at: Micros) -> None:
         self._end(t.sign_in.c.id == sign_in_id, at)
 
-    def end_all_of(self, person_id: str, at: Micros) -> None:
-        self._end(t.sign_in.c.person_id == person_id, at)
+    def end_all_of(self, person_id: str, at: Micros, *, issuer: str = "", subject: str = "") -> int:
+        whose = t.sign_in.c.person_id == person_id
+        if issuer:
+            whose &= (t.sign_in.c.issuer == issuer) & (t.sign_in.c.subject == subject)
+        return self._end(whose, at)
 
-    def _end(self, which: ColumnElement[bool], at: Micros) -> None:
-        self._c.execute(update(t.sign_in).where(which, t.sign_in.c.ended_at.is_(None)).values(ended_at=at))
+    def in_directory(self, now: Micros) -> list[SignIn]:
+        in_force = t.sign_in.c.ended_at.is_(None) & (t.sign_in.c.expires_at > now)
+        found = select(t.sign_in).where(in_force, t.sign_in.c.directory_name != "").order_by(t.sign_in.c.id)
+        return [_sign_in(row) for row in self._c.execute(found)]
+
+    def _end(self, which: ColumnElement[bool], at: Micros) -> int:
+        running = update(t.sign_in).where(which, t.sign_in.c.ended_at.is_(None))
+        return self._c.execute(running.values(ended_at=at)).rowcount
+
+
+def _sign_in(row: Row[tuple[object, ...]]) -> SignIn:
+    return SignIn(
+        id=row.id,
+        person_id=row.person_id,
+        token_hash=row.token_hash,
+        factors=tuple((Factor(factor), at) for factor, at in json.loads(row.factors)),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        ended_at=row.ended_at,
+        provider=row.provider,
+        issuer=row.issuer,
+        subject=row.subject,
+        groups=tuple(json.loads(row.groups)),
+        directory_name=row.directory_name,
+    )

@@ -1,6 +1,7 @@
 """The schema. Times are integer microseconds UTC, ids are ULIDs, `realm_id` stands on every row that belongs to one.
 
-Nothing here is deleted by the program except throttles: rows end (`ended_at`, `removed_at`, `disabled_at`) and stay.
+Rows end (`ended_at`, `removed_at`, `disabled_at`) and stay. What the program deletes is throttles, links to identities
+(the log has their lives) and sign-ins that waited for another device.
 """
 
 from sqlalchemy import (
@@ -138,6 +139,28 @@ sign_in = Table(
     _when("created_at"),
     _when("expires_at"),
     _when("ended_at", nullable=True),
+    # What an identity provider said; "" and `local` for a password.
+    Column("provider", String(32), nullable=False, server_default=""),
+    Column("issuer", String(255), nullable=False, server_default="local"),
+    Column("subject", String(255), nullable=False, server_default=""),
+    Column("groups", Text, nullable=False, server_default="[]"),  # JSON list
+    Column("directory_name", String(255), nullable=False, server_default=""),
+)
+
+# A sign-in by device flow that waits for its person. The device code is sealed: with it comes an ID token.
+device_sign_in = Table(
+    "device_sign_in",
+    metadata,
+    _id(),
+    _realm(),
+    Column("provider", String(32), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("comment", String(128), nullable=False),
+    Column("network", String(64), nullable=False),  # whose it is counted as: `identity/throttle.py`
+    Column("device_code", LargeBinary, nullable=False),
+    Column("interval", BigInteger, nullable=False),
+    _when("next_at"),
+    _when("expires_at"),
 )
 
 person_key = Table(

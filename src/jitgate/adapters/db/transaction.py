@@ -5,8 +5,10 @@ from sqlalchemy import Connection, insert, select, update
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.authorities import Authorities
 from jitgate.adapters.db.certificates import Certificates
+from jitgate.adapters.db.device_sign_ins import DeviceSignIns
 from jitgate.adapters.db.grants import Grants
 from jitgate.adapters.db.hosts import Hosts
+from jitgate.adapters.db.identities import Identities
 from jitgate.adapters.db.keys import Keys
 from jitgate.adapters.db.log import Log
 from jitgate.adapters.db.people import People
@@ -24,6 +26,8 @@ class Transaction:
         self.people = People(connection)
         self.throttles = Throttles(connection)
         self.sign_ins = SignIns(connection)
+        self.identities = Identities(connection)
+        self.device_sign_ins = DeviceSignIns(connection)
         self.keys = Keys(connection)
         self.hosts = Hosts(connection)
         self.policies = Policies(connection)
