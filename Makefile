@@ -12,8 +12,9 @@ BIN := .venv/bin
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
+OPENSSH = ssh scp sftp ssh-keygen ssh-agent ssh-add sshd sftp-server libnss_wrapper.so
 demo: env ## the whole product on loopback, with real sshd: a tour that proves each step
-	@parts=$$($(PYTHON) -m tools.parts --bin) && PATH="$$parts:$$PATH" exec $(BIN)/jitgate demo $(ARGS)
+	@parts=$$($(PYTHON) -m tools.parts --bin $(OPENSSH)) && PATH="$$parts:$$PATH" exec $(BIN)/jitgate demo $(ARGS)
 
 test: env-dev parts dex ## all tests, with real programs
 	@$(BIN)/pytest -m "not peers" $(ARGS)

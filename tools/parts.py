@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ADMIN_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 OPENSSH = ("openssh-server", "openssh-client")
+POSTGRES = ("postgresql",)
+OPENLDAP = ("slapd", "ldap-utils")
 LIBRARIES = ("usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib", "lib")
 
 
@@ -43,6 +45,12 @@ PARTS = {
     "ssh-add": Part(OPENSSH, "usr/bin/ssh-add"),
     "sshd": Part(OPENSSH, "usr/sbin/sshd"),
     "sftp-server": Part(OPENSSH, "usr/lib/openssh/sftp-server"),
+    "postgres": Part(POSTGRES, "usr/lib/postgresql/*/bin/postgres"),
+    "initdb": Part(POSTGRES, "usr/lib/postgresql/*/bin/initdb"),
+    "slapd": Part(OPENLDAP, "usr/sbin/slapd"),
+    "core.schema": Part(OPENLDAP, "etc/ldap/schema/core.schema"),
+    "back_mdb.so": Part(OPENLDAP, "usr/lib/ldap/back_mdb.so"),
+    "ldapmodify": Part(OPENLDAP, "usr/bin/ldapmodify"),
     "libnss_wrapper.so": Part(("libnss-wrapper",), "usr/lib/*/libnss_wrapper.so"),
 }
 

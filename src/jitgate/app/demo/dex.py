@@ -1,0 +1,117 @@
+"""A real Dex on loopback: the OIDC provider of demo and tests, with an OpenLDAP behind it."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from jitgate.app.demo import daemon
+from jitgate.app.demo.daemon import Daemon
+from jitgate.app.demo.openldap import GROUPS, PEOPLE, READER, Directory
+from jitgate.app.local_sshd import ADDRESS
+from jitgate.core.secret import Secret
+
+HINT = "it is built by: make demo-dex"
+PUBLIC_CLIENT, SERVICE_CLIENT, OTHER_CLIENT = "jitctl", "jitgate", "wiki"
+"""Of jitctl (no secret, a loopback redirect), of the service (device flow), and of a program that is none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dex:
+    """A running Dex. Its storage is memory: after `restart` it has new keys, and everybody's session is gone."""
+
+    daemon: Daemon
+    folder: Path
+    issuer: str
+    service_secret: Secret[str]
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+
+def start(folder: Path, directory: Directory, *, life: str = "10m", port: int = 0) -> Dex:
+    """A Dex whose people are those of the directory; returns when it listens.
+
+    `life`: of an ID token, as Dex writes durations. `port`: of one that has been stopped, to stand in its place
+    with new keys. Raises NotFound when it is missing, Unreachable when it does not start.
+    """
+    program = str(daemon.find("dex", HINT))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secret_file = folder / "service-client-secret"
+    if not secret_file.exists():
+        secret_file.touch(0o600)
+        secret_file.write_text(secrets.token_urlsafe(24) + "\n")
+    secret = Secret(secret_file.read_text().strip())
+    config = folder / "dex.json"
+    config.touch(0o600)
+
+    def command(free: int) -> list[str]:
+        config.write_text(json.dumps(_config(_issuer(port or free), directory, secret, life), indent=2))
+        return [program, "serve", str(config)]
+
+    environment = {name: value for name, value in os.environ.items() if name in {"PATH", "LD_LIBRARY_PATH"}}
+    started = daemon.start("dex", folder / "dex.log", command, environment, port=port)
+    return Dex(started, folder, _issuer(started.port), secret)
+
+
+def restart(dex: Dex, directory: Directory, *, life: str = "10m") -> Dex:
+    """The same Dex with new keys, as after a rotation that nobody announced."""
+    dex.stop()
+    return start(dex.folder, directory, life=life, port=dex.daemon.port)
+
+
+def _issuer(port: int) -> str:
+    return f"http://{ADDRESS}:{port}/dex"
+
+
+def _config(issuer: str, directory: Directory, secret: Secret[str], life: str) -> dict[str, object]:
+    other_redirect = "http://127.0.0.1/wiki"
+    return {
+        "issuer": issuer,
+        "storage": {"type": "memory"},
+        "web": {"http": issuer.removeprefix("http://").partition("/")[0]},
+        "oauth2": {"skipApprovalScreen": True},
+        "expiry": {"idTokens": life, "deviceRequests": "5m"},
+        "logger": {"level": "info"},
+        "staticClients": [
+            # without redirect URIs Dex takes any port of this machine, as RFC 8252 section 7.3 has it
+            {"id": PUBLIC_CLIENT, "name": "jitctl", "public": True},
+            {
+                "id": SERVICE_CLIENT,
+                "name": "jitgate",
+                "secret": secret.reveal(),
+                "redirectURIs": ["/dex/device/callback", "/device/callback"],
+            },
+            {"id": OTHER_CLIENT, "name": "a wiki", "public": True, "redirectURIs": [other_redirect]},
+        ],
+        "connectors": [
+            {
+                "type": "ldap",
+                "id": "ldap",
+                "name": "OpenLDAP",
+                "config": {
+                    "host": directory.url.partition("://")[2],
+                    "insecureNoSSL": True,
+                    "bindDN": READER,
+                    "bindPW": directory.reader_password.reveal(),
+                    "usernamePrompt": "name",
+                    "userSearch": {
+                        "baseDN": PEOPLE,
+                        "filter": "(objectClass=inetOrgPerson)",
+                        "username": "uid",
+                        "idAttr": "uid",
+                        "emailAttr": "mail",
+                        "nameAttr": "cn",
+                        "preferredUsernameAttr": "uid",
+                    },
+                    "groupSearch": {
+                        "baseDN": GROUPS,
+                        "filter": "(objectClass=groupOfNames)",
+                        "userMatchers": [{"userAttr": "DN", "groupAttr": "member"}],
+                        "nameAttr": "cn",
+                    },
+                },
+            }
+        ],
+    }
