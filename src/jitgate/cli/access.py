@@ -3,25 +3,29 @@
 import difflib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from jitgate.cli import certificate as certs
 from jitgate.cli import terminal
-from jitgate.cli.answers import Grant, Host, Realm, Row, as_grant, as_host, as_realms, as_row, rows
+from jitgate.cli.answers import About, Grant, Host, Realm, Row, as_about, as_grant, as_host, as_row, rows
 from jitgate.cli.command import Options
 from jitgate.cli.files import FILE_MODE
 from jitgate.cli.out import say
-from jitgate.cli.profile import Profile
+from jitgate.cli.profile import Profile, Session
 from jitgate.cli.service import LIST_MAX, Service
+from jitgate.cli.signin import Given, session_or_sign_in, sign_in
 from jitgate.cli.signing import Signer
 from jitgate.cli.times import until
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import BadInput, Denied, NotFound, UsageError
+from jitgate.core.errors import BadInput, Denied, NotFound, NotSignedIn, UsageError
 from jitgate.core.text import check_name, check_reason, shown
 from jitgate.ssh.cert import Certificate
+
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,24 @@ class Wish:
     ticket: str | None = None
 
 
+def while_signed_in(options: Options, act: Callable[[Profile, Session], Done]) -> Done:
+    """What the act gives; after a new sign-in, where that has ended and somebody can be asked."""
+    profile, session = session_or_sign_in(options)
+    try:
+        return act(profile, session)
+    except NotSignedIn as error:
+        if not terminal.can_ask(options):
+            raise
+        say(options, error.what)
+        return act(*sign_in(profile, options, Given(user=session.name)))
+
+
 def hosts_of(service: Service) -> tuple[Host, ...]:
     return tuple(as_host(row) for row in rows(service.get("/v1/hosts", limit=LIST_MAX), "hosts"))
 
 
-def realms_of(service: Service) -> tuple[Realm, ...]:
-    return as_realms(service.get("/.well-known/jitgate"))
+def about(service: Service) -> About:
+    return as_about(service.get("/.well-known/jitgate"))
 
 
 def parse_wish(wish: Wish) -> Wish:
@@ -170,25 +186,27 @@ def running_grant(service: Service, host: Host, login: str | None, wish: Wish) -
 
 def fetch(
     service: Service, host: Host, grant: Grant, realms: Sequence[Realm], options: Options, signer: Signer | None = None
-) -> Certificate:
+) -> certs.Fetched:
     """A certificate from the service, checked."""
     authorities = [key for realm in realms if realm.name == host.realm for key in realm.user_ca]
-    certificate = certs.request(service, grant, host, signer or service.signer, authorities)
-    ends = until(certs.ends(certificate), system_clock())
-    say(options, f"certificate {certificate.body.serial} for {grant.login} on {grant.host} until {ends}")
-    return certificate
+    fetched = certs.request(service, grant, host, signer or service.signer, authorities)
+    ends = until(certs.ends(fetched.certificate), system_clock())
+    say(options, f"certificate {fetched.certificate.body.serial} for {grant.login} on {grant.host} until {ends}")
+    return fetched
 
 
 def certificate_for(
-    service: Service, host: Host, grant: Grant, realms: Sequence[Realm], options: Options
+    service: Service, host: Host, grant: Grant, known: About, options: Options
 ) -> tuple[Certificate, Path]:
     """The one that is kept for this grant and key, if it is good for a while; else a new one, kept."""
-    profile = service.profile
+    profile, now = service.profile, system_clock()
+    path = certs.good(profile, host.alias, grant.login, ticket=known.gateway is not None, now=now)
     found = certs.linked(profile, host.alias, grant.login)
     same = found is not None and certs.grant_of(found) == grant.id and found.body.key == service.signer.public
-    if found is None or not same or certs.used_up(found, system_clock()):
-        found = fetch(service, host, grant, realms, options)
-    return found, certs.keep(profile, host, found, grant)
+    if path is not None and found is not None and same and not certs.used_up(found, now):
+        return found, path
+    fetched = fetch(service, host, grant, known.realms, options)
+    return fetched.certificate, certs.keep(profile, host, fetched, grant)
 
 
 @contextmanager

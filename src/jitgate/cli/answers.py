@@ -11,6 +11,7 @@ from jitgate.cli.times import parse
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.ids import is_id
+from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 
@@ -19,6 +20,7 @@ Row = dict[str, object]
 # An IPv4 or IPv6 address or a DNS name; never something that ssh would take for an option or a pattern
 _ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 _PORTS = range(1, 65536)
+_TICKET = re.compile(r"[A-Za-z0-9_=.~+/-]{16,4096}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,33 @@ class Realm:
     name: str
     user_ca: "tuple[PublicKey, ...]"
     host_ca: "tuple[PublicKey, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where tunnels begin. `server_name`: whom its TLS certificate is for; `keep_tls`: TLS stays on in a session."""
+
+    address: str
+    port: int
+    server_name: str
+    keep_tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What opens tunnels to one login on one host until `expires_at`."""
+
+    secret: Secret[str]
+    expires_at: Micros
+    gateway: Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What our ssh config needs of /.well-known/jitgate. `gateway` is None where hosts are dialled directly."""
+
+    realms: tuple[Realm, ...]
+    gateway: Gateway | None
 
 
 def as_row(value: object) -> Row:
@@ -143,6 +172,32 @@ def as_realms(row: Row) -> tuple[Realm, ...]:
         Realm(check_name("realm", text(realm, "name")), keys(realm, "user_ca"), keys(realm, "host_ca"))
         for realm in rows(row, "realms")
     )
+
+
+def as_gateway(value: object) -> Gateway | None:
+    if value is None:
+        return None
+    row = as_row(value)
+    address, port = text(row, "address"), whole(row, "port")
+    name = text(row, "server_name", "") or address
+    if not _ADDRESS.fullmatch(address) or not _ADDRESS.fullmatch(name) or port not in _PORTS:
+        raise BadInput(f"the service's answer has no gateway but {shown(address)} port {port}, {shown(name)}")
+    return Gateway(address, port, name, row.get("keep_tls") is True)
+
+
+def as_ticket(value: object) -> Ticket | None:
+    gateway = as_gateway(value)
+    if gateway is None:
+        return None
+    row = as_row(value)
+    secret = text(row, "ticket")
+    if not _TICKET.fullmatch(secret):
+        raise BadInput("the service's answer has no ticket where one belongs")
+    return Ticket(Secret(secret), parse(text(row, "expires_at")), gateway)
+
+
+def as_about(row: Row) -> About:
+    return About(as_realms(row), as_gateway(row.get("gateway")))
 
 
 def check_id(value: str, listed_by: str = "jitctl grants ls") -> str:

@@ -1,22 +1,25 @@
 """jitctl cert: certificates for plain ssh and for other programs."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
-from jitgate.cli import access
-from jitgate.cli.certificate import kept, linked, used_up
+from jitgate.cli import access, sshconfig
+from jitgate.cli.asked_by import ssh_may_ask
+from jitgate.cli.certificate import good, kept
 from jitgate.cli.certwords import as_document, as_lines
 from jitgate.cli.command import Command, Options, OwnOutput
 from jitgate.cli.files import write_private
 from jitgate.cli.out import data, say
-from jitgate.cli.profile import current
-from jitgate.cli.service import signed_in
+from jitgate.cli.profile import Profile, Session, current, load_session
+from jitgate.cli.service import Service, signed_in
 from jitgate.cli.signing import load_signer
 from jitgate.cli.sshconfig import complete
+from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import BadInput, NotFound
+from jitgate.core.errors import BadInput, NotFound, NotSignedIn
 from jitgate.core.text import shown
 from jitgate.ssh.cert import Certificate, parse_certificate_line
 from jitgate.ssh.pubkey import BadSignature
@@ -69,7 +72,7 @@ def get(
         else:
             login = access.choose_login(target, wish.login, options)
             grant = access.open_grant(service, target, login, wish, options)
-        certificate = access.fetch(service, target, grant, access.realms_of(service), options, signer)
+        certificate = access.fetch(service, target, grant, access.about(service).realms, options, signer).certificate
     line = certificate.line()
     if out is None or out == "-":
         body = certificate.body
@@ -116,23 +119,35 @@ def _read(file: str) -> "Certificate":
 @click.command("renew", cls=Command, examples="jitctl cert renew web1\njitctl cert renew web1 --login ubuntu")
 @click.argument("host", shell_complete=complete)
 @click.option("--login", metavar="LOGIN", help="As whom on the machine, if there is a choice.")
+@click.option("--for-ssh", is_flag=True, help="As ssh calls it: ask, if it is about to connect and on a terminal.")
 @click.pass_obj
-def renew(options: Options, host: str, login: str | None) -> None:
+def renew(options: Options, /, *, host: str, login: str | None, for_ssh: bool) -> None:
     """Make sure that plain ssh has a certificate for HOST that is good for a while.
 
     Our ssh config calls this when the certificate is about to end. It fetches one under the grant that is active, or
-    opens a grant where no reason is needed; it never asks anything. There HOST is the full name, web1.default.jitgate.
+    opens a grant where no reason is needed. It asks nothing, unless ssh itself calls it, on a terminal, to connect.
+    There HOST is the full name, web1.default.jitgate.
     """
-    options.no_input = True
+    options.no_input = options.no_input or not (for_ssh and ssh_may_ask())
     wish = access.parse_wish(access.Wish(host, login))
     profile = current(options)
     with access.one_at_a_time(profile):
         # another ssh may have done it while this one waited
-        held = linked(profile, wish.name or "", wish.login) if wish.login else None
-        if held is not None and not used_up(held, system_clock()):
+        if wish.login and good(profile, host, wish.login, ticket=sshconfig.tunnelled(profile), now=system_clock()):
             return
-        with signed_in(profile, options) as service:
-            target = access.find_host(service, access.hosts_of(service), wish, options)
-            chosen = access.choose_login(target, wish.login, options)
-            grant = access.open_grant(service, target, chosen, wish, options)
-            access.certificate_for(service, target, grant, access.realms_of(service), options)
+        try:
+            load_session(profile, system_clock())
+        except NotSignedIn:
+            options.quiet = options.quiet and options.no_input  # somebody has to see what a sign-in says
+        access.while_signed_in(options, partial(_renew, wish, options))
+
+
+def _renew(wish: access.Wish, options: Options, profile: Profile, session: Session) -> None:
+    with Service(profile, options, trusted(profile), session) as service:
+        hosts, known = access.hosts_of(service), access.about(service)
+        target = access.find_host(service, hosts, wish, options)
+        chosen = access.choose_login(target, wish.login, options)
+        grant = access.open_grant(service, target, chosen, wish, options)
+        access.certificate_for(service, target, grant, known, options)
+        if sshconfig.config_file(profile).exists():  # addresses and gateway may be others now
+            sshconfig.write_files(profile, hosts, known)

@@ -1,10 +1,12 @@
 """Certificates on this machine: fetched, checked against what was asked, kept one a host alias and grant.
 
 certs/ALIAS/GRANT-cert.pub is the file; certs/ALIAS/LOGIN.pub leads to the newest one for that login, and is the name
-that the ssh config knows. The file's time lies in the future, at the moment when it should be renewed, so that a shell
-can tell in a millisecond whether jitctl has to run (`sshconfig`).
+that the ssh config knows. certs/ALIAS/LOGIN.ticket, where there is a gateway, opens the tunnel for it (`ssh_proxy`).
+The files' time lies in the future, at the moment when they should be renewed, so that a shell can tell in a millisecond
+whether jitctl has to run (`sshconfig`).
 """
 
+import json
 import os
 import re
 import secrets
@@ -13,9 +15,10 @@ import subprocess
 import tempfile
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from jitgate.cli.answers import Grant, Host, text
+from jitgate.cli.answers import Grant, Host, Ticket, as_ticket, text
 from jitgate.cli.files import private_folder, read_private, write_private
 from jitgate.cli.profile import Profile
 from jitgate.cli.service import Service
@@ -32,9 +35,15 @@ _LINE_MAX = 1 << 18
 _AGENT_SECONDS = 5
 
 
-def request(
-    service: Service, grant: Grant, host: Host, signer: Signer, authorities: Collection[PublicKey]
-) -> Certificate:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A certificate, and the ticket that came with it where the service has a gateway."""
+
+    certificate: Certificate
+    ticket: Ticket | None
+
+
+def request(service: Service, grant: Grant, host: Host, signer: Signer, authorities: Collection[PublicKey]) -> Fetched:
     """A new certificate under the grant for the signer's key, checked before anything trusts it."""
     answer = service.post("/v1/certificates", {"grant": grant.id, "host": host.name}, signer=signer)
     try:
@@ -45,7 +54,7 @@ def request(
             f"the service answered with a certificate that is not what was asked for: {error.what}",
             "do not use it; tell the service's owner",
         ) from None
-    return certificate
+    return Fetched(certificate, as_ticket(answer.get("tunnel")))
 
 
 def _check(certificate: Certificate, grant: Grant, key: PublicKey, authorities: Collection[PublicKey]) -> None:
@@ -88,17 +97,52 @@ def link(profile: Profile, alias: str, login: str) -> Path:
     return profile.folder / "certs" / alias / f"{login}.pub"
 
 
-def keep(profile: Profile, host: Host, certificate: Certificate, grant: Grant) -> Path:
-    """Writes the certificate and turns the login's link to it; the path of the file."""
+def ticket_file(profile: Profile, alias: str, login: str) -> Path:
+    return link(profile, alias, login).with_suffix(".ticket")
+
+
+def keep(profile: Profile, host: Host, fetched: Fetched, grant: Grant) -> Path:
+    """Writes ticket and certificate and turns the login's link to it; the path of the certificate's file."""
     folder = private_folder(private_folder(profile.folder / "certs") / host.alias)
+    renew = renew_at(fetched.certificate)
+    ticket = ticket_file(profile, host.alias, grant.login)
+    if fetched.ticket is None:
+        ticket.unlink(missing_ok=True)
+    else:
+        ends = fetched.ticket.expires_at // SECOND
+        renew = min(renew, ends - min(RENEW_BEFORE, (ends - system_clock() // SECOND) // 4))
+        write_private(ticket, _ticket_text(profile, host, fetched.ticket), time=renew)
     path = folder / f"{grant.id}-cert.pub"
-    write_private(path, f"{certificate.line()}\n".encode())
-    os.utime(path, (renew_at(certificate),) * 2)
+    write_private(path, f"{fetched.certificate.line()}\n".encode(), time=renew)
     to = link(profile, host.alias, grant.login)
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(8)}")
     temporary.symlink_to(path.name)
     temporary.rename(to)
     return path
+
+
+def _ticket_text(profile: Profile, host: Host, ticket: Ticket) -> bytes:
+    """What `ssh_proxy` reads."""
+    gateway = ticket.gateway
+    row = {"ticket": ticket.secret.reveal(), "host": host.name, "address": gateway.address, "port": gateway.port}
+    row |= {"server_name": gateway.server_name, "keep_tls": gateway.keep_tls}
+    row |= {"ca_file": str(profile.folder / "tls-ca.pem") if profile.pinned else ""}
+    return json.dumps(row).encode()
+
+
+def good(profile: Profile, alias: str, login: str, *, ticket: bool, now: Micros) -> Path | None:
+    """The file of the certificate that plain ssh would use, if it is good for a while; `ticket`: and has one.
+
+    The same test as in our ssh config: the time of the files.
+    """
+    path = link(profile, alias, login)
+    files = [path, ticket_file(profile, alias, login)] if ticket else [path]
+    try:
+        if any(file.stat().st_mtime <= now / SECOND for file in files):
+            return None
+        return path.with_name(path.readlink().name)
+    except OSError:
+        return None
 
 
 def read(path: Path) -> Certificate | None:
@@ -133,6 +177,7 @@ def clean(profile: Profile, now: Micros, grants: Collection[str] = ()) -> None:
     for path in (profile.folder / "certs").glob("*/*.pub"):
         if path.is_symlink() and not path.exists():
             path.unlink(missing_ok=True)
+            path.with_suffix(".ticket").unlink(missing_ok=True)
 
 
 def remove_all(profile: Profile) -> None:

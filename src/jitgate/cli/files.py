@@ -76,8 +76,8 @@ def read_own(path: Path, limit: int = LIMIT) -> bytes:
         return _bounded(path, file.read(limit + 1), limit)
 
 
-def write_private(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
-    """Whole or not at all: a new file beside it, then renamed over it."""
+def write_private(path: Path, content: bytes, mode: int = FILE_MODE, *, time: int | None = None) -> None:
+    """Whole or not at all: a new file beside it, then renamed over it. `time`: the file's, in seconds since 1970."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -88,6 +88,8 @@ def write_private(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
+        if time is not None:
+            os.utime(temporary, (time, time))
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -33,12 +33,18 @@ _POLICY = {
     "check": Entry("Check the role files of a folder.", "policy:check"),
     "manifest": Entry("Write down what they are, for `jitgate policy apply`.", "policy:manifest"),
 }
+_SSH_CONFIG = {
+    "install": Entry("Let plain ssh find your machines.", "sshconfigs:install"),
+    "remove": Entry("Take that back, byte for byte.", "sshconfigs:remove"),
+    "show": Entry("Show what it says.", "sshconfigs:show"),
+}
 _COMMANDS = {
     "login": Entry("Sign in to a service and bind this machine's key.", "login:login"),
     "logout": Entry("End the sign-in and remove its certificates here.", "login:logout"),
     "whoami": Entry("Who the service thinks you are, and until when.", "login:whoami"),
     "vm": Entry("The machines that you may reach.", below=_VM, examples="jitctl vm ls\njitctl vm connect web1"),
     "cert": Entry("Certificates for plain ssh.", below=_CERT, examples="jitctl cert get web1\njitctl cert show"),
+    "ssh-config": Entry("Plain ssh to your machines.", below=_SSH_CONFIG, examples="jitctl ssh-config install"),
     "grants": Entry("What you were granted, and until when.", below=_GRANTS, examples="jitctl grants ls --all"),
     "keys": Entry("Your registered public keys.", below=_KEYS, examples="jitctl keys ls"),
     "explain": Entry("Why you may, or may not, and what would change it.", "explain:explain"),

@@ -4,6 +4,7 @@ Sources: ssh_config(5). What the service sends is never trusted to be a name, an
 The person's config is theirs: one line is put on top of it once; if they take it out, it stays out.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from jitgate.cli.answers import Host, Realm
-from jitgate.cli.certificate import link
+from jitgate.cli import ssh_proxy
+from jitgate.cli.answers import About, Gateway, Host, Realm
+from jitgate.cli.certificate import link, ticket_file
 from jitgate.cli.command import Options
 from jitgate.cli.files import config_home, for_ssh, home, state_home, write_private
 from jitgate.cli.out import say
@@ -36,21 +38,45 @@ def master_file() -> Path:
     return config_home() / "ssh_config"
 
 
-def write(profile: Profile, hosts: Sequence[Host], realms: Sequence[Realm], options: Options) -> None:
+def write(profile: Profile, hosts: Sequence[Host], known: About, options: Options) -> None:
     """All files of a profile for the hosts that may be reached; the first time, the line in the person's own config."""
+    first = not master_file().exists()
+    write_files(profile, hosts, known)
+    if first:
+        include(options)
+
+
+def write_files(profile: Profile, hosts: Sequence[Host], known: About) -> list[str]:
+    """All files of a profile for the hosts that may be reached; what they are called there."""
     folder = profile.folder
-    _write_if_new(folder / "known_hosts", known_hosts(realms))
+    _write_if_new(folder / "known_hosts", known_hosts(known.realms))
     if not (folder / "revoked_host_keys").exists():  # where it is missing, ssh refuses every host
         write_private(folder / "revoked_host_keys", b"")
     taken = names_taken(profile)
     reached = [host for host in hosts if host.permitted]
-    _write_if_new(config_file(profile), _TOP + "\n".join(_block(profile, host, taken) for host in reached))
-    first = not master_file().exists()
+    blocks = (_block(profile, host, known.gateway, taken) for host in reached)
+    _write_if_new(config_file(profile), _TOP + "\n".join(blocks))
+    write_master()
+    return [names(host, taken)[0] for host in reached]
+
+
+def write_master() -> None:
+    """The file that the person's config includes: all services' files."""
     master_file().parent.mkdir(0o700, parents=True, exist_ok=True)
-    files = _files()
-    _write_if_new(master_file(), _TOP + "".join(f'Include "{for_ssh(file)}"\n' for file in files))
-    if first:
-        include(options)
+    _write_if_new(master_file(), _TOP + "".join(f'Include "{for_ssh(file)}"\n' for file in _files()))
+
+
+def forget() -> None:
+    """No service's hosts are known to plain ssh any more. The file that says so keeps the line from coming back."""
+    for file in _files():
+        file.unlink()
+    if master_file().exists():
+        write_master()
+
+
+def tunnelled(profile: Profile) -> bool:
+    """Whether our config leads to this service's hosts through its gateway."""
+    return "\n  ProxyCommand " in _text(config_file(profile))
 
 
 def known_hosts(realms: Sequence[Realm]) -> str:
@@ -85,8 +111,30 @@ def include(options: Options) -> None:
     target = path.resolve()
     old = target.read_bytes() if target.exists() else b""
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+    if not target.exists():
+        write_private(_made_file(), b"")
     write_private(target, f"{include_line()}\n".encode() + old, mode)
     say(options, f"added one line to {path}, so that plain ssh finds your hosts: {include_line()}")
+
+
+def exclude(options: Options) -> None:
+    """Takes our line out again: what is left is byte for byte what stood there. A file that we made goes with it."""
+    path = home() / ".ssh" / "config"
+    if included():
+        target = path.resolve()
+        lines = target.read_bytes().splitlines(keepends=True)
+        kept = b"".join(line for line in lines if line.strip() != include_line().encode())
+        if kept or not _made_file().exists():
+            write_private(target, kept, target.stat().st_mode & 0o777)
+        else:
+            target.unlink()
+        say(options, f"took one line out of {path}: {include_line()}")
+    _made_file().unlink(missing_ok=True)
+
+
+def _made_file() -> Path:
+    """It is there if ~/.ssh/config was not, before us."""
+    return config_home() / ".made-ssh-config"
 
 
 def names_taken(profile: Profile) -> frozenset[str]:
@@ -140,7 +188,7 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _block(profile: Profile, host: Host, taken: frozenset[str]) -> str:
+def _block(profile: Profile, host: Host, gateway: Gateway | None, taken: frozenset[str]) -> str:
     called = names(host, taken)
     folder = for_ssh(profile.folder)
     logins = host.permitted
@@ -161,15 +209,21 @@ def _block(profile: Profile, host: Host, taken: frozenset[str]) -> str:
         "  ForwardAgent no",
     ]
     for login in logins:
-        path = for_ssh(link(profile, host.alias, login))
-        lines.append(
-            f'Match originalhost {",".join(called)} user {login} exec "{_renewal(profile, host, login, path)}"'
-        )
-        lines.append(f'  CertificateFile "{path}"')
+        match = f"Match originalhost {','.join(called)} user {login}"
+        certificate, ticket = (for_ssh(find(profile, host.alias, login)) for find in (link, ticket_file))
+        files = (certificate, ticket) if gateway else (certificate,)
+        lines.append(f'{match} exec "{_renewal(profile, host, login, *files)}"')
+        lines.append(f'  CertificateFile "{certificate}"')
+        if gateway:
+            lines.append(f"  ProxyCommand {_proxy(ticket)}")
+            lines += ["  ProxyUseFdpass yes"] * (not gateway.keep_tls)
+    if gateway:  # for other logins: an answer at once, instead of an address that cannot be reached
+        lines.append(f"Match originalhost {','.join(called)}")
+        lines.append(f"  ProxyCommand {_proxy('--no-login', host.name, *logins)}")
     return "\n".join(lines) + "\n"
 
 
-def _renewal(profile: Profile, host: Host, login: str, path: str) -> str:
+def _renewal(profile: Profile, host: Host, login: str, *files: str) -> str:
     """Run by ssh in the person's shell, before it reads the certificate: a millisecond unless it has to be renewed.
 
     Fixed words only: no token of ssh's is expanded, whatever somebody types as a login. Always succeeds, because ssh
@@ -179,10 +233,18 @@ def _renewal(profile: Profile, host: Host, login: str, path: str) -> str:
     jitctl = (
         f"/usr/bin/env 'XDG_CONFIG_HOME={config}' 'XDG_STATE_HOME={state}'"
         f" '{for_ssh(Path(sys.executable))}' -P -m jitgate.cli"
-        f" --profile {profile.name} --quiet --no-input cert renew {host.alias} --login {login}"
+        f" --profile {profile.name} --quiet cert renew {host.alias} --login {login} --for-ssh"
     )
-    fresh = f"/usr/bin/test '{path}' -nt /proc/self || " if Path("/proc/self").exists() else ""
-    return f"{fresh}{jitctl} || /usr/bin/true"
+    fresh = _proxy("--fresh", *files)
+    if Path("/proc/self").exists():
+        fresh = "/usr/bin/test " + " -a ".join(f"'{file}' -nt /proc/self" for file in files)
+    return f"{fresh} || {jitctl} || /usr/bin/true"
+
+
+def _proxy(*arguments: str) -> str:
+    """`ssh_proxy` by the interpreter itself: through a version manager's script its start takes ten times as long."""
+    python, file = for_ssh(Path(os.path.realpath(sys.executable))), for_ssh(Path(ssh_proxy.__file__))
+    return f"'{python}' -I -S '{file}' " + " ".join(f"'{argument}'" for argument in arguments)
 
 
 def _write_if_new(path: Path, content: str) -> None:

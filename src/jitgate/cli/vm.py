@@ -3,22 +3,23 @@
 import os
 import shlex
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
-from jitgate.cli import access, sshconfig, terminal
-from jitgate.cli.answers import Grant, Host, as_host, as_row, rows, text
+from jitgate.cli import access, sshconfig
+from jitgate.cli.answers import Gateway, Grant, Host, as_host, as_row, rows, text
 from jitgate.cli.certificate import clean, offer_to_agent
 from jitgate.cli.command import Command, Options, Remote, remote_command
 from jitgate.cli.out import data, say, table
 from jitgate.cli.profile import Profile, Session, current
 from jitgate.cli.service import LIST_MAX, Service, signed_in
-from jitgate.cli.signin import Given, session_or_sign_in, sign_in
 from jitgate.cli.sshconfig import complete
 from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import NotFound, NotSignedIn
+from jitgate.core.errors import NotFound
 from jitgate.ssh.cert import Certificate
 
 
@@ -61,17 +62,21 @@ _CONNECT_EXAMPLES = """
 @click.option("--ticket", metavar="TEXT", help="The ticket it is for, where a role's condition asks for one.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
 @click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
+@click.option("--direct", is_flag=True, help="Dial the machine itself, not through the gateway.")
 @click.option("--print", "only_print", is_flag=True, help="Print the ssh command instead of running it.")
 @click.pass_context
 def connect(
     ctx: click.Context,
+    /,
+    *,
     name: str | None,
     login: str | None,
     reason: str | None,
     ticket: str | None,
     minutes: int | None,
     role: str | None,
-    only_print: bool,  # noqa: FBT001  # click gives it by name
+    direct: bool,
+    only_print: bool,
 ) -> None:
     """Connect to a machine by ssh: sign-in, grant, certificate, connection.
 
@@ -80,42 +85,49 @@ def connect(
     """
     options: Options = ctx.obj
     wish = access.parse_wish(access.Wish(name, login, role, reason, minutes, ticket))
-    profile, session = session_or_sign_in(options)
-    try:
-        host, grant, certificate, path = _prepare(profile, session, wish, options)
-    except NotSignedIn as error:  # ended at the service, by whatever way
-        if not terminal.can_ask(options):
-            raise
-        say(options, error.what)
-        profile, session = sign_in(profile, options, Given(user=session.name))
-        host, grant, certificate, path = _prepare(profile, session, wish, options)
+    ready = access.while_signed_in(options, partial(_prepare, wish, options))
+    host, grant = ready.host, ready.grant
     remote = remote_command(ctx)
-    command = ["ssh", "-F", str(sshconfig.config_file(profile)), "-l", grant.login]
+    command = ["ssh", "-F", str(sshconfig.config_file(ready.profile)), "-l", grant.login]
+    command += ["-o", "ProxyCommand=none"] if direct else []
     command += ["--", host.alias, *remote] if remote else [host.alias]
     if only_print:
-        data(options, {"command": command, "certificate": str(path), "grant": grant.id}, [shlex.join(command)])
+        document = {"command": command, "certificate": str(ready.path), "grant": grant.id}
+        data(options, document, [shlex.join(command)])
         return
-    say(options, f"connecting to {host.name} ({host.address} port {host.port})")
-    if not remote and "permit-pty" not in dict(certificate.body.extensions):
+    way = f"{host.address} port {host.port}"
+    if ready.gateway and not direct:
+        way = f"through the gateway {ready.gateway.address} port {ready.gateway.port}"
+    say(options, f"connecting to {host.name} ({way})")
+    if not remote and "permit-pty" not in dict(ready.certificate.body.extensions):
         instead = f"jitctl vm connect {grant.login}@{host.name} -- COMMAND"
         say(options, f"role {grant.role} gives no terminal: give a command, {instead}")
     run_ssh(command)
 
 
-def _prepare(
-    profile: Profile, session: Session, wish: access.Wish, options: Options
-) -> tuple[Host, Grant, Certificate, Path]:
-    """All that ssh needs: a grant, its certificate in a file, our ssh config."""
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """All that ssh needs: a grant, its certificate in a file, our ssh config, and the way there."""
+
+    profile: Profile
+    host: Host
+    grant: Grant
+    certificate: Certificate
+    path: Path
+    gateway: Gateway | None
+
+
+def _prepare(wish: access.Wish, options: Options, profile: Profile, session: Session) -> _Ready:
     with Service(profile, options, trusted(profile), session) as service:
-        hosts, realms = access.hosts_of(service), access.realms_of(service)
+        hosts, known = access.hosts_of(service), access.about(service)
         host = access.find_host(service, hosts, wish, options)
         grant = access.open_grant(service, host, access.choose_login(host, wish.login, options), wish, options)
         with access.one_at_a_time(profile):
-            certificate, path = access.certificate_for(service, host, grant, realms, options)
+            certificate, path = access.certificate_for(service, host, grant, known, options)
             clean(profile, system_clock())
-            sshconfig.write(profile, hosts, realms, options)
+            sshconfig.write(profile, hosts, known, options)
         offer_to_agent(profile, service.signer, certificate, path, system_clock())
-    return host, grant, certificate, path
+    return _Ready(profile, host, grant, certificate, path, known.gateway)
 
 
 def run_ssh(command: list[str]) -> None:

@@ -190,7 +190,7 @@ def test_a_fresh_certificate_starts_no_jitctl_and_an_old_one_is_renewed(alice: M
     (alice.state / "certs/web1.default.jitgate/ubuntu.pub").unlink()
     ssh_sees(alice, "web1")
     asked = [request[1] for request in service.requests[before:]]
-    assert asked == ["/v1/hosts", "/v1/grants", "/.well-known/jitgate", "/v1/certificates"]
+    assert asked == ["/v1/hosts", "/.well-known/jitgate", "/v1/grants", "/v1/certificates"]
     assert file.stat().st_mtime > 1  # written anew
     ssh_sees(alice, "web1")
     assert len(service.requests) == before + 4
