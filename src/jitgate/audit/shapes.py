@@ -90,10 +90,12 @@ SHAPES: dict[EventType, Shape] = {
     EventType.PERSON_DISABLED: _shape("done", "subject", "subject_name reason"),
     EventType.PERSON_ENABLED: _shape("done", "subject", "subject_name reason"),
     EventType.PERSON_ERASED: _shape("done", "subject", "reason", "fields entries#"),
-    EventType.IDENTITY_LINKED: _shape("done", "subject", "subject_name reason", "issuer"),
-    EventType.IDENTITY_UNLINKED: _shape("done", "subject", "subject_name reason", "issuer"),
-    EventType.SIGN_IN_SUCCEEDED: _shape("allowed", "person", "checks", "sign_in factors", "fingerprint expires_at#"),
-    EventType.SIGN_IN_REFUSED: _shape("refused", "", "subject subject_name checks", "", "code fingerprint"),
+    EventType.IDENTITY_LINKED: _shape("done", "subject", "subject_name reason", "issuer", "identity how"),
+    EventType.IDENTITY_UNLINKED: _shape("done", "subject", "subject_name reason", "issuer", "identity"),
+    EventType.SIGN_IN_SUCCEEDED: _shape(
+        "allowed", "person", "checks", "sign_in factors", "fingerprint expires_at# provider issuer groups dropped#"
+    ),
+    EventType.SIGN_IN_REFUSED: _shape("refused", "", "subject subject_name checks", "", "code fingerprint provider"),
     EventType.SIGN_IN_ENDED: _shape("done", "", "subject subject_name reason", "sign_in", "why"),
     EventType.SIGN_IN_FLOOD: _shape("refused", "source", "", "count#", "since# code"),
     EventType.KEY_REGISTERED: _shape("allowed", "person", "", "fingerprint algorithm", "key how"),

@@ -7,6 +7,7 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.errors import NotFound
 from jitgate.core.text import shown
 from jitgate.flow.caller import Caller
+from jitgate.flow.directory import know_groups
 from jitgate.flow.grants import host_facts
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
@@ -29,6 +30,7 @@ class Reachable:
 
 async def explain(outside: Outside, caller: Caller, host_name: str, login: str | None) -> Explained:
     """The decision that asking now would get, with every check of every role."""
+    caller = await know_groups(outside, caller)
     ask = Ask(host_name, login)
 
     def job(tx: Tx) -> Explained:
@@ -45,6 +47,7 @@ async def explain(outside: Outside, caller: Caller, host_name: str, login: str |
 
 async def reachable_hosts(outside: Outside, caller: Caller) -> list[Reachable]:
     """The hosts that the person has some role on, by name."""
+    caller = await know_groups(outside, caller)
 
     def job(tx: Tx) -> list[Reachable]:
         hosts = {host.name: host for host in tx.hosts.all()}

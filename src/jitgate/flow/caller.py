@@ -10,7 +10,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.identity.proof import ProofClaim, verify_proof
-from jitgate.identity.sign_in import resume
+from jitgate.identity.sign_in import resume, with_groups
 from jitgate.identity.tokens import token_hash
 from jitgate.ssh.pubkey import PublicKey
 
@@ -19,12 +19,14 @@ _REGISTER = "jitctl keys ls lists yours; jitctl keys add FILE, or a new jitctl l
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`source`: the address the request came from. `key`: the registered key that proved it, if it was proved."""
+    """`source`: the address the request came from. `key`: the registered key that proved it, if it was proved.
+    `directory`: the groups that the directory gave for this request, if it was asked."""
 
     identity: VerifiedIdentity
     sign_in: SignIn
     source: str
     key: RegisteredKey | None = None
+    directory: tuple[str, ...] | None = None
 
     @property
     def actor(self) -> Actor:
@@ -41,7 +43,17 @@ async def authenticate(outside: Outside, token: Secret[str], source: str) -> Cal
     """The caller of a request that carries a session token; `NotSignedIn` if it has none in force."""
     hashed = token_hash(token)
     sign_in, person = await outside.store.recall(("sign-in", hashed), lambda tx: _signed_in(tx, hashed))
-    return Caller(resume(sign_in, person, outside.clock()), sign_in, source)
+    identity = resume(sign_in, person, outside.clock())
+    if sign_in.provider:
+        _check_provider(outside, sign_in)
+    return Caller(identity, sign_in, source)
+
+
+def _check_provider(outside: Outside, sign_in: SignIn) -> None:
+    """What an operator took out of the settings does not go on."""
+    provider = outside.elsewhere.providers.get(sign_in.provider)
+    if provider is None or provider.settings.issuer != sign_in.issuer:
+        raise NotSignedIn("the provider of this sign-in is not set up any more", "sign in again: jitctl login")
 
 
 def resume_caller(tx: Tx, outside: Outside, hashed_token: bytes, source: str) -> Caller:
@@ -69,6 +81,9 @@ def check_again(tx: Tx, outside: Outside, caller: Caller) -> Caller:
     registered = tx.keys.current(key.key)
     if registered is None or registered.person_id != now.identity.person_id:
         raise Denied("the key is not registered to you any more", _REGISTER, code="key_not_registered")
+    if caller.directory is not None:
+        identity = with_groups(now.identity, caller.directory)
+        now = replace(now, identity=identity, directory=caller.directory)
     return replace(now, key=registered)
 
 

@@ -19,6 +19,7 @@ from jitgate.core.text import shown
 from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for
 from jitgate.flow.caller import Caller, check_again
+from jitgate.flow.directory import know_groups
 from jitgate.flow.grants import host_facts
 from jitgate.flow.hosts import NONCE_BYTES, certificate_event
 from jitgate.flow.outside import Outside
@@ -73,9 +74,11 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
     Raises `Denied`, `Conflict` (ended), `NotFound`, `Unreachable`; each is in the log before it is raised.
     """
     try:
+        if caller.sign_in.directory_name:
+            caller = await know_groups(outside, caller)
         for _ in range(ATTEMPTS):
             facts = await outside.store.recall(
-                ("issue", caller.sign_in.id, caller.proved_key().id, grant_id, host_name),
+                ("issue", caller.sign_in.id, caller.proved_key().id, grant_id, host_name, caller.directory),
                 lambda tx: _facts(tx, outside, caller, grant_id, host_name),
             )
             plan = _plan(facts, outside, caller)

@@ -10,6 +10,7 @@ from jitgate.core.clock import Micros
 from jitgate.core.errors import Conflict, Denied, Error, NotFound, TooMany
 from jitgate.core.text import shown
 from jitgate.flow.caller import Caller, check_again, refusal_event
+from jitgate.flow.directory import know_groups
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
@@ -47,6 +48,7 @@ async def request_access(outside: Outside, caller: Caller, ask: Ask) -> Opened:
     Decided and written in one transaction, refusals too. Raises `Denied` with the checks of the role that came nearest.
     """
     try:
+        caller = await know_groups(outside, caller)
         answer = await outside.store.write(lambda tx: _open(tx, outside, check_again(tx, outside, caller), ask))
     except Error as error:
         await outside.store.write(partial(_record_refusal, outside=outside, caller=caller, ask=ask, error=error))
@@ -88,10 +90,13 @@ async def end_grant(outside: Outside, caller: Caller, grant_id: str, reason: str
         raise
 
 
-def end_grants_of(tx: Tx, person: Person, actor: Actor, now: Micros) -> None:
-    """Inside a transaction: every running grant of a person ends."""
-    for grant in tx.grants.active(now, person_id=person.id):
-        _end(tx, grant, actor, "its person was disabled", now)
+def end_grants_of(tx: Tx, person: Person, actor: Actor, now: Micros, why: str, *, issuer: str = "") -> int:
+    """Inside a transaction: every running grant of a person ends; with `issuer`, those opened by its sign-ins. How
+    many they were."""
+    ending = [each for each in tx.grants.active(now, person_id=person.id) if issuer in ("", each.holder.issuer)]
+    for grant in ending:
+        _end(tx, grant, actor, why, now)
+    return len(ending)
 
 
 def host_facts(host: Host) -> HostFacts:

@@ -8,6 +8,7 @@ from jitgate.ca.model import Signer
 from jitgate.core.clock import Clock, Micros
 from jitgate.core.ids import Random, new_id
 from jitgate.core.secret import Secret
+from jitgate.flow.elsewhere import Elsewhere
 from jitgate.flow.floods import Floods
 from jitgate.flow.ports import Store
 from jitgate.flow.rates import Rates
@@ -32,6 +33,7 @@ class Outside:
     serials: Serials = field(default_factory=Serials)
     waiting: Counter[str] = field(default_factory=Counter)
     rates: Rates = field(default_factory=Rates)
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
     def new_id(self, now: Micros) -> str:
         return new_id(now, self.random)

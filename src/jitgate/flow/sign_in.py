@@ -1,7 +1,7 @@
 """Signing in and out. A key is registered inside a sign-in, by its own proof, in the same transaction."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
@@ -39,6 +39,16 @@ class SignedIn:
     key: RegisteredKey
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a provider's token said that stays with the sign-in. `dropped`: groups whose names no role can have."""
+
+    provider: str
+    groups: tuple[str, ...]
+    dropped: int
+    directory_name: str
+
+
 async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn:
     """Sign a local user in and register the key that proved the request.
 
@@ -50,7 +60,7 @@ async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn
         )
         attempt, account = await outside.store.write(lambda tx: _begin(tx, outside, evidence, key, comment, source))
     except Error as error:
-        await _record_refusal(outside, _refusal(outside, error.code, "", source))
+        await record_refusal(outside, refusal_of_stranger(outside, error.code, "", source))
         raise
     now = outside.clock()
     facts = await outside.store.read(lambda tx: _facts(tx, outside, evidence.unverified_name, now))
@@ -65,9 +75,9 @@ async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn
     if isinstance(finished, SignedIn):
         return finished
     if isinstance(finished, SignInRefused):
-        await _record_refusal(outside, _refusal(outside, finished.why.value, finished.person_id, source))
+        await record_refusal(outside, refusal_of_stranger(outside, finished.why.value, finished.person_id, source))
         raise finished.error()
-    await _record_refusal(outside, _refusal(outside, finished.code, "", source))
+    await record_refusal(outside, refusal_of_stranger(outside, finished.code, "", source))
     raise finished
 
 
@@ -149,13 +159,39 @@ def _finish(
     address = throttle.address_subject(source)
     tx.throttles.put("address", address, throttle.forgiven(tx.throttles.get("address", address)))
 
-    actor = Actor("person", person_id, accepted.identity.name)
+    return complete(tx, outside, accepted.identity, accepted.key, accepted.comment, source, until=now + LIFETIME)
+
+
+def complete(
+    tx: Tx,
+    outside: Outside,
+    identity: VerifiedIdentity,
+    key: PublicKey,
+    comment: str,
+    source: str,
+    *,
+    until: Micros,
+    said: Said | None = None,
+) -> SignedIn | Error:
+    """Inside a transaction: the key registered, the sign-in written, its event. An error is returned, not raised."""
+    now, actor = outside.clock(), Actor("person", identity.person_id, identity.name)
     try:
-        key = register_key(tx, outside, accepted.key, accepted.comment, actor, source, how="sign-in")
+        registered = register_key(tx, outside, key, comment, actor, source, how="sign-in")
     except Error as error:
         return error
     token = new_token(outside.random)
-    row = SignIn(outside.new_id(now), person_id, token_hash(token), accepted.identity.factors, now, now + LIFETIME)
+    row = SignIn(outside.new_id(now), identity.person_id, token_hash(token), identity.factors, now, until)
+    more: tuple[tuple[str, str | int], ...] = ()
+    if said:
+        issuer, subject, groups = identity.issuer, identity.subject, said.groups
+        name = said.directory_name
+        row = replace(row, provider=said.provider, issuer=issuer, subject=subject, groups=groups, directory_name=name)
+        more = (
+            ("provider", said.provider),
+            ("issuer", issuer),
+            ("groups", " ".join(groups)),
+            ("dropped", said.dropped),
+        )
     tx.sign_ins.add(row)
     tx.log.append(
         Event(
@@ -168,15 +204,16 @@ def _finish(
             detail=(
                 ("sign_in", row.id),
                 ("factors", " ".join(factor for factor, _ in row.factors)),
-                ("fingerprint", key.key.fingerprint),
+                ("fingerprint", registered.key.fingerprint),
                 ("expires_at", row.expires_at),
+                *more,
             ),
         )
     )
-    return SignedIn(token, accepted.identity, row, key)
+    return SignedIn(token, identity, row, registered)
 
 
-def _refusal(outside: Outside, code: str, person_id: str, source: str) -> Event:
+def refusal_of_stranger(outside: Outside, code: str, person_id: str, source: str, provider: str = "") -> Event:
     return Event(
         EventType.SIGN_IN_REFUSED,
         "refused",
@@ -185,10 +222,10 @@ def _refusal(outside: Outside, code: str, person_id: str, source: str) -> Event:
         Actor("unknown"),
         subject=person_id,
         source=source,
-        detail=(("code", code),),
+        detail=(("code", code), *((("provider", provider),) if provider else ())),
     )
 
 
-async def _record_refusal(outside: Outside, event: Event) -> None:
+async def record_refusal(outside: Outside, event: Event) -> None:
     if outside.floods.is_first(event.source, event.type, event.time):
         await outside.store.write(lambda tx: tx.log.append(event))

@@ -17,7 +17,7 @@ Rules, in order, each with its own code:
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import jwt
@@ -26,6 +26,7 @@ from jitgate.core.clock import MINUTE, SECOND, Micros
 from jitgate.core.errors import BadInput, NotSignedIn
 from jitgate.core.text import check_name, shown
 from jitgate.identity.jwks import ALGORITHMS, VerificationKey, no_name_twice
+from jitgate.identity.providers import ProviderSettings
 
 TOKEN_MAX = 48 * 1024  # characters; a directory's largest tokens have some 20 000, and a request has at most 64 KiB
 LEEWAY: Micros = 60 * SECOND  # how far the two clocks may be apart
@@ -54,7 +55,21 @@ class TokenRules:
     algorithms: frozenset[str]
     name_claim: str = ""
     groups_claim: str = ""
+    group_prefix: str = ""
     directory_claim: str = ""
+
+
+def token_rules(settings: ProviderSettings, client_id: str) -> TokenRules:
+    """What the settings ask of tokens for one of the two clients."""
+    return TokenRules(
+        issuer=settings.issuer,
+        audience=client_id,
+        algorithms=frozenset(settings.algorithms),
+        name_claim=settings.name_claim if settings.people == "create" else "",
+        groups_claim=settings.groups_claim if settings.groups == "token" else "",
+        group_prefix=settings.group_prefix,
+        directory_claim=settings.directory_claim if settings.groups == "directory" else "",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,7 @@ def verify_id_token(
     expires_at, issued_at = _check_times(claims, now)
     _check_nonce(claims, nonce)
     subject = _word(claims, "sub", "token_subject")
-    groups, dropped = _groups(claims, rules.groups_claim)
+    groups, dropped = _groups(claims, rules.groups_claim, rules.group_prefix)
     return IdToken(
         issuer=rules.issuer,
         subject=subject,
@@ -244,7 +259,7 @@ def _name(claims: Mapping[str, object], claim: str) -> str:
     return name
 
 
-def _groups(claims: Mapping[str, object], claim: str) -> tuple[tuple[str, ...], int]:
+def _groups(claims: Mapping[str, object], claim: str, prefix: str) -> tuple[tuple[str, ...], int]:
     if not claim:
         return (), 0
     elsewhere = claims.get("_claim_names")  # OpenID Connect Core 5.6.2: too many for the token, so it has none
@@ -256,16 +271,18 @@ def _groups(claims: Mapping[str, object], claim: str) -> tuple[tuple[str, ...], 
     said: object = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(said, list) or not all(isinstance(each, str) for each in said):
         raise TokenRefused(f"the ID token's {claim} is no list of names", "see groups_claim", code="token_groups")
-    return nameable_groups(said)
-
-
-def nameable_groups(said: list[str], prefix: str = "") -> tuple[tuple[str, ...], int]:
-    """Those that a role can name, sorted, and how many others there were. Raises `TokenRefused` for too many."""
-    groups = sorted({prefix + each for each in said if _is_group(prefix + each)})
+    groups, dropped = nameable_groups(said, prefix)
     if len(groups) > GROUPS_MAX:
         what = f"the person has {len(groups)} groups, at most {GROUPS_MAX} are read"
         raise TokenRefused(what, "have the provider give only those that roles name", code="token_groups")
-    return tuple(groups), len(set(said)) - len(groups)
+    return groups, dropped
+
+
+def nameable_groups(said: Iterable[str], prefix: str) -> tuple[tuple[str, ...], int]:
+    """Those that a role can name, sorted, and how many others there were."""
+    everything = set(said)
+    groups = sorted(prefix + each for each in everything if _is_group(prefix + each))
+    return tuple(groups), len(everything) - len(groups)
 
 
 def _is_group(name: str) -> bool:

@@ -17,6 +17,7 @@ from jitgate.core.secret import Secret
 from jitgate.identity import passwords, sealing, totp
 from jitgate.identity.keys import RefusedKeys, parse_key_line
 from jitgate.identity.model import LOCAL_ISSUER, Credential, Factor, Factors, Kind, Person, SignIn, VerifiedIdentity
+from jitgate.identity.oidc import IdToken
 from jitgate.identity.proof import ProofClaim, verify_proof
 from jitgate.identity.throttle import ACCOUNT, ADDRESS, Throttle, Throttled, failed, wait
 from jitgate.ssh.pubkey import PublicKey
@@ -189,17 +190,19 @@ def resume(sign_in: SignIn | None, person: Person | None, now: Micros) -> Verifi
         raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
     if not sign_in.provider:
         return _local(person, sign_in.factors)
-    return VerifiedIdentity(
-        person_id=person.id,
-        name=person.name,
-        kind=Kind.PERSON,
-        issuer=sign_in.issuer,
-        subject=sign_in.subject,
-        groups=tuple(dict.fromkeys((*person.groups, *sign_in.groups))),
-        admin=person.admin,
-        factors=sign_in.factors,
+    return _elsewhere(
+        person,
+        sign_in.issuer,
+        sign_in.subject,
+        sign_in.groups,
+        sign_in.factors,
         unknown="the directory was not asked for the groups" if sign_in.directory_name else "",
     )
+
+
+def by_provider(person: Person, token: IdToken) -> VerifiedIdentity:
+    """Who signs in by a token that was checked. Raises nothing: that they are not disabled is asked before."""
+    return _elsewhere(person, token.issuer, token.subject, token.groups, ((Factor.OIDC, token.at),))
 
 
 def with_groups(identity: VerifiedIdentity, groups: tuple[str, ...]) -> VerifiedIdentity:
@@ -234,4 +237,20 @@ def _local(person: Person, factors: Factors) -> VerifiedIdentity:
         groups=person.groups,
         admin=person.admin,
         factors=factors,
+    )
+
+
+def _elsewhere(
+    person: Person, issuer: str, subject: str, groups: tuple[str, ...], factors: Factors, unknown: str = ""
+) -> VerifiedIdentity:
+    return VerifiedIdentity(
+        person_id=person.id,
+        name=person.name,
+        kind=Kind.PERSON,
+        issuer=issuer,
+        subject=subject,
+        groups=tuple(dict.fromkeys((*person.groups, *groups))),
+        admin=person.admin,
+        factors=factors,
+        unknown=unknown,
     )

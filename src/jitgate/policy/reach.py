@@ -48,7 +48,7 @@ def reachable(
     identity: VerifiedIdentity, hosts: Iterable[HostFacts], bundle: PolicyBundle | None, *, now: Micros, source: str
 ) -> list[tuple[str, tuple[LoginAnswer, ...]]]:
     """Each host's name with its logins that some role gives the person, permitted or not; other hosts are left out."""
-    if bundle is None:
+    if bundle is None or identity.unknown:
         return []
     nowhere = Facts(HostFacts("-", "-", {}, ()), now, source)
     question = checks.take_apart(identity, Ask("nowhere"), nowhere, None)

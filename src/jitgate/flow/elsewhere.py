@@ -1,0 +1,67 @@
+"""What the acts need of identity providers and of the directory: who somebody is elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from jitgate.core.clock import Micros
+from jitgate.core.secret import Secret
+from jitgate.identity.jwks import VerificationKey
+from jitgate.identity.oidc import Header
+from jitgate.identity.providers import ProviderSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStart:
+    """What a provider answers to a device flow's beginning (RFC 8628, 3.2). `lifetime` and `interval`: durations."""
+
+    device_code: Secret[str]
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    lifetime: Micros
+    interval: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The person has not answered yet. `slower`: the provider wants to be asked less often."""
+
+    slower: bool = False
+
+
+class Provider(Protocol):
+    @property
+    def settings(self) -> ProviderSettings: ...
+    async def key(self, header: Header) -> VerificationKey:
+        """The key of the provider's set; `TokenRefused` if it has none such, `Unreachable` if what is known of the
+        set is too old."""
+        ...
+
+    async def begin_device(self) -> DeviceStart: ...
+    async def ask_device(self, device_code: Secret[str]) -> Secret[str] | NotYet:
+        """The ID token, or that it is to be waited for. Raises `Denied` (refused, ran out), `Unreachable`."""
+        ...
+
+
+class Directory(Protocol):
+    async def groups(self, name: str, now: Micros) -> tuple[str, ...] | None:
+        """The names of somebody's groups, at most as old as the directory's settings allow; None: no such person, or
+        disabled there. Raises `Unreachable`."""
+        ...
+
+
+class NoDirectory:
+    """Where the settings have none: nobody is in it."""
+
+    async def groups(self, name: str, now: Micros) -> tuple[str, ...] | None:  # noqa: ARG002  # a Directory's
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """`providers`: by name, in the settings' order."""
+
+    providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
+    directory: Directory = field(default_factory=NoDirectory)
