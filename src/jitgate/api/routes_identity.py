@@ -3,8 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from jitgate.api.access import Anyone, Proved, SignedIn, claim_of, decode_proof, outside_of, source_of
-from jitgate.api.schemas import AddKeyRequest, Json, SignInRequest, key_json, person_json, sign_in_json
-from jitgate.core.clock import rfc3339
+from jitgate.api.schemas import AddKeyRequest, Json, SignInRequest, key_json, person_json, sign_in_json, signed_in_json
 from jitgate.core.secret import Secret
 from jitgate.flow import keys
 from jitgate.flow.sign_in import sign_in, sign_out
@@ -25,12 +24,7 @@ async def post_sign_in(request: Request, body: SignInRequest) -> Json:
         claim=await claim_of(request, body.name),
     )
     done = await sign_in(outside_of(request), evidence, source_of(request))
-    return {
-        "token": done.token.reveal(),
-        "expires_at": rfc3339(done.sign_in.expires_at),
-        "person": person_json(done.identity),
-        "key": key_json(done.key),
-    }
+    return signed_in_json(done)
 
 
 @router.post("/sign-out", status_code=204)

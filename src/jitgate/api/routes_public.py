@@ -31,12 +31,23 @@ async def get_about(request: Request) -> Json:
     about: About = request.app.state.about
     held = await outside.signer.keys()
     listed = await outside.store.read(lambda tx: tx.authorities.all())
+    providers = list(outside.elsewhere.providers.values())
     realms = sorted({authority.realm for authority in listed})
     return {
         "name": "jitgate",
         "url": about.url,
         "version": __version__,
-        "sign_in": ["local"],
+        "sign_in": ["local", "oidc"] if providers else ["local"],
+        "providers": [
+            {
+                "name": each.settings.name,
+                "issuer": each.settings.issuer,
+                "client_id": each.settings.client_id,
+                "scopes": list(each.settings.scopes),
+                "flows": list(each.settings.flows),
+            }
+            for each in providers
+        ],
         "realms": [
             {
                 "name": realm,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from jitgate.core.clock import Micros, rfc3339
+from jitgate.flow.sign_in import SignedIn
 from jitgate.grants.lifecycle import state
 from jitgate.grants.model import Grant
 from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
@@ -22,6 +23,13 @@ class SignInRequest(_Request):
     name: Annotated[str, StringConstraints(max_length=128)]
     password: Annotated[str, StringConstraints(max_length=1024)] = Field(repr=False)
     code: Annotated[str, StringConstraints(max_length=16)] = Field(repr=False)
+    key: Annotated[str, StringConstraints(max_length=8192)]
+
+
+class ProviderSignInRequest(_Request):
+    provider: Annotated[str, StringConstraints(max_length=32)]
+    id_token: str = Field(repr=False)  # its length is one of its own rules, and a body is bounded
+    salt: Annotated[str, StringConstraints(max_length=64)]
     key: Annotated[str, StringConstraints(max_length=8192)]
 
 
@@ -52,9 +60,21 @@ def person_json(person: Person | VerifiedIdentity) -> Json:
     return {"id": identifier, "name": person.name, "groups": list(person.groups), "admin": person.admin}
 
 
+def signed_in_json(done: SignedIn) -> Json:
+    """What a sign-in gives, whichever way it was."""
+    return {
+        "token": done.token.reveal(),
+        "expires_at": rfc3339(done.sign_in.expires_at),
+        "person": person_json(done.identity),
+        "key": key_json(done.key),
+    }
+
+
 def sign_in_json(sign_in: SignIn) -> Json:
     return {
         "id": sign_in.id,
+        "provider": sign_in.provider,
+        "issuer": sign_in.issuer,
         "factors": [{"factor": factor, "at": rfc3339(at)} for factor, at in sign_in.factors],
         "created_at": rfc3339(sign_in.created_at),
         "expires_at": rfc3339(sign_in.expires_at),

@@ -13,6 +13,7 @@ from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
 from jitgate.identity.proof import origin_of
+from jitgate.identity.providers import ProviderSettings, check_providers
 
 CONFIG_PATHS = (Path("/etc/jitgate/jitgate.toml"),)
 
@@ -43,11 +44,14 @@ class Settings:
     """File of SHA-256 fingerprints of keys that are never taken; empty: none."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
+    provider: tuple[ProviderSettings, ...] = ()
+    """Identity providers that people may sign in by; none: only by password."""
 
     def __post_init__(self) -> None:
         # The addresses are looked into elsewhere: each has one spelling.
         object.__setattr__(self, "url", origin_of(self.url))
         object.__setattr__(self, "other_urls", tuple(map(origin_of, self.other_urls)))
+        check_providers(self.provider)
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise BadInput("unknown log_level", "debug, info, warning or error")
 

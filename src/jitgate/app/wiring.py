@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from jitgate.adapters.db.store import open_store
+from jitgate.adapters.oidc.provider import open_providers
 from jitgate.adapters.signers.process import SignerSettings, open_signer
 from jitgate.app.hashing import Hashing
 from jitgate.app.installation import list_folder, rules_file, sealing_key
@@ -15,6 +16,7 @@ from jitgate.audit.events import Actor
 from jitgate.core.clock import Clock, system_clock
 from jitgate.flow.audit import reconcile
 from jitgate.flow.authorities import list_held_keys
+from jitgate.flow.elsewhere import Elsewhere
 from jitgate.flow.outside import Outside
 from jitgate.identity.keys import RefusedKeys, parse_refused_keys
 
@@ -31,7 +33,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     store = open_store(settings.database_url)
     hashing = Hashing()
     try:
-        async with open_signer(signer_settings) as signer:
+        async with open_signer(signer_settings) as signer, open_providers(settings.provider, clock) as providers:
             outside = Outside(
                 store=store,
                 signer=signer,
@@ -41,6 +43,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 hashing=hashing,
                 origins=settings.origins,
                 refused_keys=_refused_keys(settings),
+                elsewhere=Elsewhere(providers),
             )
             await list_held_keys(outside, Actor("service"))
             if burnt := await reconcile(outside):

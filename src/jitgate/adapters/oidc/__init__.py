@@ -1,0 +1,1 @@
+"""Identity providers over HTTP: discovery, key sets, the device flow."""

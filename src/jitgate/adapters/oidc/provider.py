@@ -1,0 +1,136 @@
+"""A provider as the acts see it (`flow.elsewhere.Provider`), and the device flow by the service's own client."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import quote_plus
+
+import httpx2
+
+from jitgate.adapters.oidc.fetch import Fetched, fetch, make_client
+from jitgate.adapters.oidc.keys import Keys, endpoint
+from jitgate.core.clock import MINUTE, SECOND, Clock, Micros
+from jitgate.core.errors import BadInput, Denied, NotFound, Unreachable, Unsafe
+from jitgate.core.secret import Secret
+from jitgate.flow.elsewhere import DeviceStart, NotYet
+from jitgate.identity.jwks import VerificationKey
+from jitgate.identity.oidc import Header
+from jitgate.identity.providers import ProviderSettings
+
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+CODE_MAX = 4096  # characters of a device code
+INTERVAL: tuple[Micros, Micros] = (SECOND, MINUTE)  # what a provider may ask for
+LIFETIME_MAX: Micros = 30 * MINUTE
+SECRET_MAX = 4096
+
+
+class HttpProvider:
+    def __init__(
+        self, settings: ProviderSettings, secret: Secret[str], client: httpx2.AsyncClient, clock: Clock
+    ) -> None:
+        self._settings, self._secret, self._client = settings, secret, client
+        self._keys = Keys(settings, client, clock)
+
+    @property
+    def settings(self) -> ProviderSettings:
+        return self._settings
+
+    async def key(self, header: Header) -> VerificationKey:
+        return await self._keys.find(header)
+
+    async def begin_device(self) -> DeviceStart:
+        """RFC 8628, 3.1. Raises `Unreachable`."""
+        answer = await self._post("device_authorization_endpoint", {"scope": " ".join(self._settings.scopes)})
+        said = answer.object()
+        if answer.status != 200:  # noqa: PLR2004  # HTTP
+            raise Unreachable(f"the provider begins no device flow: {_error(answer)}", "is the client allowed to?")
+        code, user_code = said.get("device_code"), said.get("user_code")
+        uri, complete = (
+            said.get("verification_uri", said.get("verification_url")),
+            said.get("verification_uri_complete"),
+        )
+        texts = (code, user_code, uri, complete or "")
+        if not all(isinstance(each, str) and len(each) <= CODE_MAX and each.isprintable() for each in texts):
+            raise Unreachable("the provider's answer to a device flow is malformed")
+        return DeviceStart(
+            Secret(str(code)),
+            str(user_code),
+            str(uri),
+            str(complete or ""),
+            _duration(said.get("expires_in"), MINUTE, LIFETIME_MAX, 5 * MINUTE),
+            _duration(said.get("interval"), *INTERVAL, 5 * SECOND),
+        )
+
+    async def ask_device(self, device_code: Secret[str]) -> Secret[str] | NotYet:
+        """RFC 8628, 3.4 and 3.5."""
+        form = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal()}
+        answer = await self._post("token_endpoint", form)
+        if answer.status == 200:  # noqa: PLR2004  # HTTP
+            token = answer.object().get("id_token")
+            if not isinstance(token, str):
+                raise Unreachable("the provider gave no ID token", "do the scopes hold openid?")
+            return Secret(token)
+        error = _error(answer)
+        if error in ("authorization_pending", "slow_down"):
+            return NotYet(slower=error == "slow_down")
+        if error == "access_denied":
+            raise Denied("the sign-in was refused at the provider", "begin again: jitctl login", code="device_denied")
+        if error in ("expired_token", "invalid_grant"):
+            raise Denied("the code ran out", "begin again: jitctl login --device", code="device_expired")
+        raise Unreachable(f"the provider gives no token: {error}", "are service_client_id and its secret right?")
+
+    async def _post(self, name: str, form: dict[str, str]) -> Fetched:
+        document, client_id = await self._keys.document(), self._settings.service_client_id
+        # RFC 6749, 2.3.1: each half is form-encoded before it is put together.
+        auth = (quote_plus(client_id), quote_plus(self._secret.reveal()))
+        methods = document.get("token_endpoint_auth_methods_supported")
+        if isinstance(methods, list) and "client_secret_basic" not in methods:
+            form = form | {"client_id": client_id, "client_secret": self._secret.reveal()}
+            return await fetch(self._client, endpoint(document, name, self._settings.issuer), form=form)
+        form = form | {"client_id": client_id}
+        return await fetch(self._client, endpoint(document, name, self._settings.issuer), form=form, auth=auth)
+
+
+@contextlib.asynccontextmanager
+async def open_providers(settings: Sequence[ProviderSettings], clock: Clock) -> AsyncIterator[dict[str, HttpProvider]]:
+    """By name, until the block ends. No provider is asked for anything yet. Raises `NotFound`, `BadInput`, `Unsafe`."""
+    async with AsyncExitStack() as stack:
+        opened: dict[str, HttpProvider] = {}
+        for each in settings:
+            try:
+                client = await stack.enter_async_context(make_client(each.ca_file))
+            except OSError as error:  # an SSLError too
+                raise BadInput(f"provider {each.name}: {each.ca_file} is no file of authorities: {error}") from None
+            opened[each.name] = HttpProvider(each, read_secret(each.client_secret_file), client, clock)
+        yield opened
+
+
+def read_secret(path: str) -> Secret[str]:
+    """A secret's file: one line, 0600. Empty for no path."""
+    if not path:
+        return Secret("")
+    try:
+        if Path(path).stat().st_mode & 0o077:
+            raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
+        text = Path(path).read_text().strip()
+    except FileNotFoundError:
+        raise NotFound(f"no file {path}", "it holds a secret, and is 0600") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {path}: {error}") from None
+    if not 0 < len(text) <= SECRET_MAX or not text.isprintable():
+        raise BadInput(f"{path} holds no secret", "one line of text")
+    return Secret(text)
+
+
+def _error(answer: Fetched) -> str:
+    """RFC 6749, 5.2: the provider's own word, if it is one."""
+    said = answer.object().get("error")
+    plain = isinstance(said, str) and len(said) <= 64 and said.replace("_", "").isalnum() and said.isascii()  # noqa: PLR2004  # longer than any of its words
+    return str(said) if plain else f"status {answer.status}"
+
+
+def _duration(value: object, least: Micros, most: Micros, otherwise: Micros) -> Micros:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return otherwise
+    return min(max(value * SECOND, least), most)
