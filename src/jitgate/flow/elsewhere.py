@@ -9,26 +9,7 @@ from jitgate.core.clock import Micros
 from jitgate.core.secret import Secret
 from jitgate.identity.jwks import VerificationKey
 from jitgate.identity.oidc import Header
-from jitgate.identity.providers import ProviderSettings
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStart:
-    """What a provider answers to a device flow's beginning (RFC 8628, 3.2). `lifetime` and `interval`: durations."""
-
-    device_code: Secret[str]
-    user_code: str
-    verification_uri: str
-    verification_uri_complete: str
-    lifetime: Micros
-    interval: Micros
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """The person has not answered yet. `slower`: the provider wants to be asked less often."""
-
-    slower: bool = False
+from jitgate.identity.providers import DeviceStart, NotYet, ProviderSettings
 
 
 class Provider(Protocol):

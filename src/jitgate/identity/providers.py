@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jitgate.core.clock import MINUTE, Micros
 from jitgate.core.errors import BadInput
+from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
 from jitgate.identity.model import LOCAL_ISSUER
 from jitgate.identity.nonce import check_provider
@@ -80,6 +81,25 @@ class ProviderSettings:
     @property
     def flows(self) -> tuple[str, ...]:
         return ("code", "device") if self.service_client_id else ("code",)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStart:
+    """What a provider answers to a device flow's beginning (RFC 8628, 3.2). `lifetime` and `interval`: durations."""
+
+    device_code: Secret[str]
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    lifetime: Micros
+    interval: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The person has not answered yet. `slower`: the provider wants to be asked less often."""
+
+    slower: bool = False
 
 
 def check_providers(providers: tuple[ProviderSettings, ...]) -> None:

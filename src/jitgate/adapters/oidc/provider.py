@@ -13,10 +13,9 @@ from jitgate.adapters.oidc.keys import Keys, endpoint
 from jitgate.core.clock import MINUTE, SECOND, Clock, Micros
 from jitgate.core.errors import BadInput, Denied, NotFound, Unreachable, Unsafe
 from jitgate.core.secret import Secret
-from jitgate.flow.elsewhere import DeviceStart, NotYet
 from jitgate.identity.jwks import VerificationKey
 from jitgate.identity.oidc import Header
-from jitgate.identity.providers import ProviderSettings
+from jitgate.identity.providers import DeviceStart, NotYet, ProviderSettings
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 CODE_MAX = 4096  # characters of a device code
