@@ -71,11 +71,13 @@ def read_ticket(path: str) -> Ticket:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise TunnelError(f"there is no ticket for this host: {path}: {_reason(error)}", hint) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & _MODE_OPEN:
-            raise TunnelError(f"{path} is not a file for you only", f"remove it, then: jitctl doctor  ({path})")
-        content = file.read(_TICKET_MAX + 1)
+            raise TunnelError(f"{path} is not a file for you only", "look at it, then move it away")
+        content = os.read(descriptor, _TICKET_MAX + 1)
+    finally:
+        os.close(descriptor)
     try:
         row = json.loads(content) if len(content) <= _TICKET_MAX else None
     except (ValueError, RecursionError):
@@ -171,20 +173,24 @@ def _receive(gateway: ssl.SSLSocket, size: int, until: float) -> bytes:
     return content
 
 
-def hand_over(gateway: ssl.SSLSocket) -> None:
-    """Ends TLS on both sides and gives the bare socket to ssh, which waits for it on stdout."""
+def end_tls(gateway: ssl.SSLSocket) -> None:
+    """On both sides: the socket is a bare one then. OpenSSL takes whole records, so nothing was read too far."""
     gateway.settimeout(VERDICT_S)
     try:
-        bare = gateway.unwrap()
+        gateway.unwrap()
     except OSError as error:
         raise TunnelError(f"the gateway did not end TLS: {_reason(error)}", "jitctl doctor") from None
+
+
+def hand_over(bare: socket.socket) -> None:
+    """Gives the bare socket to ssh, which waits for it on stdout."""
     bare.setblocking(True)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", bare.fileno()))
     with socket.socket(fileno=os.dup(1)) as ssh:
         ssh.sendmsg([b"\0"], [rights])
 
 
-def relay(gateway: ssl.SSLSocket) -> None:
+def relay(gateway: ssl.SSLSocket, *, keep_tls: bool) -> None:
     """Carries stdin and stdout until both directions have ended; the end of one is passed on, the other goes on.
 
     In TLS 1.3 `close_notify` ends one direction only (RFC 8446, 6.1).
@@ -207,7 +213,7 @@ def relay(gateway: ssl.SSLSocket) -> None:
             data = _bytes(lambda: os.read(0, _CHUNK))
             if data == b"":
                 reading = False
-                receiving = not _end_direction(gateway) and receiving
+                receiving = not _end_direction(gateway, keep_tls=keep_tls) and receiving
             up = data or b""
         if up:
             up = up[_count(lambda: gateway.send(up)) :]  # noqa: B023  # called at once
@@ -231,9 +237,12 @@ def _wait(gateway: ssl.SSLSocket, *, reading: bool, sending: bool, receiving: bo
     poll.poll()
 
 
-def _end_direction(gateway: ssl.SSLSocket) -> bool:
-    """Says that no more comes from here; True if the other side has said so too."""
+def _end_direction(gateway: ssl.SSLSocket, *, keep_tls: bool) -> bool:
+    """Says that no more comes from here; True if TLS knows that the other side has said so too."""
     try:
+        if not keep_tls:
+            gateway.shutdown(socket.SHUT_WR)
+            return False
         gateway.unwrap()
     except OSError:
         return False  # ours is sent
@@ -246,6 +255,8 @@ def _bytes(act: "Callable[[], bytes]") -> bytes | None:
         return act()
     except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
         return None
+    except ssl.SSLZeroReturnError:  # what Python makes of the other side's end after our own
+        return b""
 
 
 def _count(act: "Callable[[], int]") -> int:
@@ -283,10 +294,12 @@ def tunnel(ticket: Ticket) -> None:
         raise TunnelError("the gateway keeps TLS on now, and this ssh config does not", "jitctl ssh-config install")
     gateway = secure(dial(ticket.address, ticket.port), ticket.server_name, ticket.ca_file)
     ask(gateway, ticket)
+    if not ticket.keep_tls:
+        end_tls(gateway)
     if passes:
         hand_over(gateway)
     else:
-        relay(gateway)
+        relay(gateway, keep_tls=ticket.keep_tls)
 
 
 def main(arguments: list[str]) -> int:
@@ -297,8 +310,8 @@ def main(arguments: list[str]) -> int:
         if error.hint:
             sys.stderr.write(f"jitctl: hint: {_plain(error.hint)}\n")
         return 1
-    except (BrokenPipeError, ConnectionError):
-        return 1  # either end has gone; ssh says so
+    except OSError:
+        return 1  # either end has gone in the middle; ssh says so
     except KeyboardInterrupt:
         return _INTERRUPTED
 
