@@ -17,6 +17,7 @@ from jitgate.app import local_sshd
 from jitgate.app.local_sshd import LocalHost
 
 if TYPE_CHECKING:  # tests that need no service do not load one
+    from tests.postgres import Postgres
     from tests.service import Nursery, Service
     from tests.world import World
 
@@ -67,6 +68,19 @@ def dex() -> Path:
         what = "Dex is not built here: python3 -m tools.peers dex"
         pytest.fail(what) if IN_CI else pytest.skip(what)
     return program
+
+
+@pytest.fixture(scope="session")
+def postgres(programs: Mapping[str, Path]) -> "Iterator[Postgres]":
+    """A running PostgreSQL, one for all tests that do not stop it (tests/postgres.py)."""
+    from tests.postgres import Postgres  # noqa: PLC0415  # most tests need none
+
+    server = Postgres(programs["initdb"], programs["postgres"])
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture

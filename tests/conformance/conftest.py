@@ -4,14 +4,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conformance.stores import STORES, Opened
+from tests.conformance.stores import STORES, Opened, make
+from tests.postgres import Postgres
 
 from jitgate.adapters.db.store import Store
 
 
 @pytest.fixture(params=STORES)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
-    yield from request.param(tmp_path)
+    yield from request.param(tmp_path, request)
+
+
+@pytest.fixture(scope="session")
+def empty_template(postgres: Postgres) -> str:
+    """The name of a database with an installation in which nothing has happened yet."""
+    name = postgres.create()
+    make(postgres.url(name))
+    return name
 
 
 @pytest.fixture

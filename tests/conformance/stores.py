@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+from tests.postgres import Postgres
 from tests.unit.ca.samples import NOW, ORIGIN, public
 
 from jitgate.adapters.db.store import Store, create_installation, open_store
@@ -29,9 +31,19 @@ class Opened:
     again: Callable[[], Store]
 
 
-def sqlite(folder: Path) -> Iterator[Opened]:
-    url = f"sqlite:///{folder / 'jitgate.db'}"
-    create_installation(url, origin=ORIGIN, values={"epoch": "0"}, now=NOW)
+def sqlite(folder: Path, _request: pytest.FixtureRequest) -> Iterator[Opened]:
+    yield from _opened(f"sqlite:///{folder / 'jitgate.db'}")
+
+
+def postgres(_folder: Path, request: pytest.FixtureRequest) -> Iterator[Opened]:
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.database(request.getfixturevalue("empty_template")) as url:
+        yield from _opened(url, made=True)
+
+
+def _opened(url: str, *, made: bool = False) -> Iterator[Opened]:
+    if not made:
+        make(url)
     others: list[Store] = []
 
     def again() -> Store:
@@ -44,7 +56,11 @@ def sqlite(folder: Path) -> Iterator[Opened]:
         each.close()
 
 
-STORES = [sqlite]
+def make(url: str) -> None:
+    create_installation(url, origin=ORIGIN, values={"epoch": "0"}, now=NOW)
+
+
+STORES = [sqlite, postgres]
 
 
 Job = Callable[[Tx], object]

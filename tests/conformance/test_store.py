@@ -158,7 +158,7 @@ async def test_closing_finishes_what_waits_and_takes_no_more(opened: Opened):
 
 
 async def test_readers_are_many_and_change_nothing(store: Store):
-    with pytest.raises(Exception, match="readonly"):
+    with pytest.raises(Unreachable, match="could not read"):
         await store.read(lambda tx: add(tx, person("ann")))
     barrier = threading.Barrier(3, timeout=20)
 

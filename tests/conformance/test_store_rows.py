@@ -42,6 +42,8 @@ from jitgate.identity.model import Factor, Person, SignIn
 from jitgate.identity.throttle import Throttle
 from jitgate.ssh.cert import CertificateBody, CertType
 
+BROKEN = r"(?i)(unique|foreign key) constraint"
+
 # --- the log ---
 
 
@@ -145,7 +147,7 @@ async def test_a_name_a_key_and_a_token_have_one_owner(store: Store):
         lambda tx: tx.sign_ins.add(replace(sign_in, id=an_id(), person_id=ben.id)),
         lambda tx: tx.keys.add(replace(key(ann, "other"), person_id=an_id())),  # of nobody
     ):
-        with pytest.raises(Exception, match="IntegrityError"):
+        with pytest.raises(Exception, match=BROKEN):
             await store.write(job)
     assert await store.read(lambda tx: tx.people.by_name("ann")) == replace(ann, groups=("dba", "ops"))
     assert await store.read(lambda tx: tx.people.by_id(ben.id)) == ben
@@ -234,7 +236,7 @@ async def test_throttles_are_kept_replaced_and_forgotten(store: Store):
 async def test_a_host_name_is_taken_once_at_a_time(store: Store):
     first = host("web1")
     await store.write(lambda tx: tx.hosts.add(first))
-    with pytest.raises(Exception, match="IntegrityError"):
+    with pytest.raises(Exception, match=BROKEN):
         await store.write(lambda tx: tx.hosts.add(host("web1")))
     await store.write(lambda tx: tx.hosts.add(host("web0")))
     assert [each.name for each in await store.read(lambda tx: tx.hosts.all())] == ["web0", "web1"]
@@ -282,7 +284,7 @@ async def test_grants_come_back_as_they_were(store: Store):
     assert await store.read(lambda tx: tx.grants.latest(10, person_id=ann.id)) == [second, ended]
     assert await store.read(lambda tx: tx.grants.latest(1)) == [other]
     assert await store.read(lambda tx: tx.grants.by_id(an_id())) is None
-    with pytest.raises(Exception, match="IntegrityError"):
+    with pytest.raises(Exception, match=BROKEN):
         await store.write(lambda tx: tx.grants.add(first))
 
 
@@ -305,7 +307,7 @@ async def test_a_serial_is_issued_once_under_its_authority(store: Store):
         tx.certificates.add(body(1, 60), hosts, NOW)
 
     await store.write(job)
-    with pytest.raises(Exception, match="IntegrityError"):
+    with pytest.raises(Exception, match=BROKEN):
         await store.write(lambda tx: tx.certificates.add(body(1, 60), user, NOW, grant=grant))
     both = [(1, NOW + MINUTE), (2**63 - 1, NOW + 2 * MINUTE)]
     assert await store.read(lambda tx: tx.certificates.of_grant(grant.id, NOW)) == both

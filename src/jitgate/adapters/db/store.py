@@ -1,25 +1,30 @@
 """Opening the database, and the two ways in: `write` through the one writer, `read` beside it."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy import Engine, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
 
+from jitgate.adapters.db import postgres, sqlite
 from jitgate.adapters.db import tables as t
+from jitgate.adapters.db.epochs import Epochs
+from jitgate.adapters.db.failures import FAILURES, failed
 from jitgate.adapters.db.migrations.run import upgrade
 from jitgate.adapters.db.transaction import REVOCATION_EPOCH, Transaction
 from jitgate.adapters.db.writer import Writer
-from jitgate.core.errors import BadInput, NotFound, Unsafe
+from jitgate.core.errors import BadInput, Conflict, Unreachable
 from jitgate.core.ids import Random
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger("jitgate.db")
 
 RECALLED_MAX = 20_000  # facts of so many callers, keys and grants; a few kB each
 READERS = 4  # threads and connections that read at the same time
@@ -29,11 +34,15 @@ class Store:
     """An open database. `close` finishes what waits."""
 
     def __init__(self, writing: Engine, reading: Engine, random: Random) -> None:
+        alone = writing.dialect.name != postgres.BACKEND
+        with reading.connect() as connection:
+            self._epochs = Epochs(Transaction(connection).epoch(), alone=alone)
         self._writing = writing
         self._reading = reading
-        self._writer = Writer(writing, random)
+        self._writer = Writer(writing, self._epochs, random)
+        self._listener = None if alone else postgres.Listener(reading, self._epochs)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="jitgate-reader")
-        self._recalled: dict[Hashable, tuple[int, Any]] = {}  # with the epoch that they were read under
+        self._recalled: dict[Hashable, tuple[int, Any]] = {}  # with the generation that they were read under
 
     async def write(self, job: Callable[[Transaction], T]) -> T:
         return await self._writer.submit(job)
@@ -46,41 +55,65 @@ class Store:
 
         For facts that only an act which moves the epoch can take away; the key says all that the job depends on.
         """
-        epoch = self._writer.epoch  # before the read: what comes of it can only be newer
+        generation = self._epochs.generation()  # before the read: what comes of it can only be newer
+        if generation is None:
+            return await self.read(job)
         known = self._recalled.get(key)
-        if known is not None and known[0] == epoch:
+        if known is not None and known[0] == generation:
             found: T = known[1]
             return found
         found = await self.read(job)
         if len(self._recalled) >= RECALLED_MAX:
             self._recalled.clear()
-        self._recalled[key] = (epoch, found)
+        self._recalled[key] = (generation, found)
         return found
 
     def _read(self, job: Callable[[Transaction], T]) -> T:
+        """A connection that died while nobody used it is replaced: what only reads can begin again."""
+        try:
+            try:
+                return self._read_once(job)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._read_once(job)
+        except FAILURES as error:
+            _LOG.warning("the database could not be read: %s", error)
+            raise failed(error, "read") from error
+
+    def _read_once(self, job: Callable[[Transaction], T]) -> T:
         with self._reading.connect() as connection:
             return job(Transaction(connection))
 
     def close(self) -> None:
         self._writer.close()
+        if self._listener is not None:
+            self._listener.close()
         self._readers.shutdown()
         self._reading.dispose()
         self._writing.dispose()
 
 
 def open_store(url: str, *, random: Random = os.urandom) -> Store:
-    """Open the database at `url` (`sqlite:///FILE`), bring its schema up to date, start the writer.
+    """Open the database at `url` (`sqlite:///FILE`, `postgresql://...`), bring its schema up to date, start the writer.
 
-    Raises `NotFound`, `BadInput` for a file that is none that `create_installation` made, `Unsafe` for its mode.
+    Raises `NotFound`, `BadInput` for a database that `create_installation` did not make, `Unsafe` for a file's mode,
+    `Unreachable`.
     """
     writing = _engine(url)
+    reading: Engine | None = None
     try:
         with _readable(url):
+            if writing.dialect.name == postgres.BACKEND:
+                postgres.check_server(writing)
             upgrade(writing)
             _check_installed(writing)
-            return Store(writing, _engine(url, read_only=True), random)
+            reading = _engine(url, read_only=True)
+            return Store(writing, reading, random)
     except BaseException:
         writing.dispose()
+        if reading is not None:
+            reading.dispose()
         raise
 
 
@@ -93,16 +126,21 @@ def _check_installed(engine: Engine) -> None:
 def create_installation(url: str, *, origin: str, values: dict[str, str], now: int) -> None:
     """Make a new database with its realm `default`, an empty log under `origin`, and the installation's own values.
 
-    A second call on the same database is refused by its primary keys.
+    On PostgreSQL the database is there already, and empty. `Conflict` if it holds an installation.
     """
     engine = _engine(url, make=True)
     try:
-        upgrade(engine)
-        with engine.begin() as connection:
-            connection.execute(insert(t.realm).values(id="default", created_at=now))
-            connection.execute(insert(t.log_state).values(id=1, origin=origin, frontier=b""))
-            rows = [{"name": name, "value": value} for name, value in ({REVOCATION_EPOCH: "0"} | values).items()]
-            connection.execute(insert(t.meta), rows)
+        with _readable(url):
+            if engine.dialect.name == postgres.BACKEND:
+                postgres.check_server(engine)
+            upgrade(engine)
+            with engine.begin() as connection:
+                connection.execute(insert(t.realm).values(id="default", created_at=now))
+                connection.execute(insert(t.log_state).values(id=1, origin=origin, frontier=b""))
+                rows = [{"name": name, "value": value} for name, value in ({REVOCATION_EPOCH: "0"} | values).items()]
+                connection.execute(insert(t.meta), rows)
+    except IntegrityError:
+        raise Conflict("the database holds an installation already", "jitgate init --join adds a node") from None
     finally:
         engine.dispose()
 
@@ -120,56 +158,29 @@ def open_read_only(url: str) -> Iterator[Transaction]:
 
 @contextmanager
 def _readable(url: str) -> Iterator[None]:
-    """A file that is no database of ours, or a damaged one, is said so."""
+    """A file that is no database of ours, or a damaged one, is said so; a server that is not there, too."""
     try:
         yield
+    except IntegrityError:
+        raise
     except DatabaseError as error:
+        place = make_url(url)
+        if place.get_backend_name() == postgres.BACKEND and isinstance(error, OperationalError):
+            raise Unreachable(
+                f"the database does not let us in: {error.orig}", "does it run? is the URL right?"
+            ) from None
         hint = "is it the whole database of a jitgate installation?"
-        raise BadInput(f"cannot read {make_url(url).database}: {error.orig}", hint) from None
+        raise BadInput(f"cannot read {place.database}: {error.orig}", hint) from None
 
 
 def _engine(url: str, *, read_only: bool = False, make: bool = False) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        parsed = make_url("sqlite://")
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        raise BadInput(
-            "this version keeps its data in SQLite only", "database = 'sqlite:////var/lib/jitgate/jitgate.db'"
-        )
-    _check_file(Path(parsed.database), make=make)
-    engine = create_engine(parsed, hide_parameters=True)  # hashes and seeds are among them; errors go to the log
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection
-        connection.isolation_level = None  # the driver must not begin transactions of its own (sqlite3, PEP 249)
-        settings = (
-            *(() if read_only else ("journal_mode=WAL",)),  # it is kept in the file
-            "synchronous=FULL",  # an answer is given only for what is on the disk
-            "foreign_keys=ON",
-            "busy_timeout=5000",
-            "trusted_schema=OFF",
-            f"query_only={'ON' if read_only else 'OFF'}",
-        )
-        try:
-            for setting in settings:
-                connection.execute(f"PRAGMA {setting}")
-        except Exception:
-            connection.close()  # nobody else has it: the pool takes only connections that were made
-            raise
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Any) -> None:  # noqa: ANN401  # sqlalchemy's hook is untyped
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _check_file(path: Path, *, make: bool) -> None:
-    """The file holds hashes, sealed seeds and people's reasons: made 0600, refused when others can read it."""
-    if not path.exists():
-        if not make:
-            raise NotFound(f"no database at {path}", "jitgate init makes one")
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    if path.stat().st_mode & 0o077:
-        raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        backend = ""
+    if backend == postgres.BACKEND:
+        return postgres.engine(parsed, read_only=read_only)
+    if backend != "sqlite":
+        raise BadInput("the database is SQLite or PostgreSQL", "sqlite:////FILE or postgresql://USER@HOST/NAME")
+    return sqlite.engine(parsed, read_only=read_only, make=make)

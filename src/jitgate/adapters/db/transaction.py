@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection, insert, select, update
 
+from jitgate.adapters.db import postgres
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.authorities import Authorities
 from jitgate.adapters.db.certificates import Certificates
@@ -52,6 +53,8 @@ class Transaction:
     def move_epoch(self) -> None:
         self._epoch = self.epoch() + 1
         self.set_value(REVOCATION_EPOCH, str(self._epoch))
+        if self.connection.dialect.name == postgres.BACKEND:
+            self.connection.execute(postgres.NOTIFY, {"epoch": str(self._epoch)})
 
     def forget_epoch(self) -> None:
         """A part of this transaction was undone: ask the database again."""

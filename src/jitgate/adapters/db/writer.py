@@ -9,13 +9,16 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from jitgate.adapters.db import postgres
+from jitgate.adapters.db.epochs import Epochs
+from jitgate.adapters.db.failures import FAILURES, failed, unknown
 from jitgate.adapters.db.transaction import Transaction
 from jitgate.core.errors import Unreachable
 from jitgate.core.ids import Random
@@ -37,13 +40,10 @@ class _Waiting(Generic[T]):
 
 
 class Writer:
-    epoch: int
-    """The revocation epoch after the last commit. Never behind what a reader sees, for there is one writer."""
-
-    def __init__(self, engine: Engine, random: Random) -> None:
+    def __init__(self, engine: Engine, epochs: Epochs, random: Random) -> None:
+        """`epochs` learns the revocation epoch of each commit before its callers go on."""
         self._engine = engine
-        with engine.begin() as connection:
-            self.epoch = Transaction(connection).epoch()
+        self._epochs = epochs
         self._random = random
         self._queue: queue.Queue[_Waiting[Any] | None] = queue.Queue(WAITING_MAX)
         self._thread = threading.Thread(target=self._run, name="jitgate-writer")
@@ -90,17 +90,49 @@ class Writer:
 
     def _commit(self, group: list[_Waiting[Any]]) -> None:
         try:
-            with self._engine.begin() as connection:
-                transaction = Transaction(connection)
-                for waiting in group:
-                    self._run_job(connection, transaction, waiting)
-                transaction.log.write_pending(self._random)
-                epoch = transaction.epoch()
-            self.epoch = epoch
+            with closing(self._begin()) as connection:
+                epoch = self._fill(connection, group)
+                transaction = connection.info.get(postgres.TRANSACTION)
+                try:
+                    connection.commit()
+                except DBAPIError as error:
+                    self._look_up(transaction, error)
+            self._epochs.learn(epoch)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the group is kept and all are told
             _LOG.exception("nothing of %d jobs was written", len(group))
+            problem = error if isinstance(error, Unreachable) else failed(error)
             for waiting in group:
-                waiting.error = waiting.error or _failed(error)
+                waiting.error = waiting.error or problem
+
+    def _begin(self) -> Connection:
+        """A connection with its transaction begun. One that died while nobody used it is replaced, once."""
+        connection = self._engine.connect()
+        try:
+            connection.begin()
+        except DBAPIError as error:
+            connection.close()
+            if not error.connection_invalidated:
+                raise
+            connection = self._engine.connect()
+            connection.begin()
+        return connection
+
+    def _fill(self, connection: Connection, group: list[_Waiting[Any]]) -> int:
+        """All jobs and their events; the epoch then."""
+        transaction = Transaction(connection)
+        for waiting in group:
+            self._run_job(connection, transaction, waiting)
+        transaction.log.write_pending(self._random)
+        return transaction.epoch()
+
+    def _look_up(self, transaction: str | None, error: DBAPIError) -> None:
+        """A commit failed. Returns if it was made all the same: then only the word of it was lost."""
+        made = postgres.was_committed(self._engine, transaction) if transaction is not None else False
+        if made is None:
+            raise unknown(error) from error
+        if not made:
+            raise error
+        _LOG.warning("the connection broke at a commit, which was made: %s", error.orig)
 
     @staticmethod
     def _run_job(connection: Connection, transaction: Transaction, waiting: _Waiting[Any]) -> None:
@@ -111,18 +143,12 @@ class Writer:
         except Exception as error:  # noqa: BLE001  # handed to the caller whose job it was
             try:
                 connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-            except OperationalError:  # such an error (a full disk) has undone the whole group
+            except SQLAlchemyError:  # such an error (a full disk, a server that is gone) has undone the whole group
                 raise error from None
             transaction.log.back_to(before)
             transaction.forget_epoch()
-            waiting.error = _failed(error) if isinstance(error, OperationalError) else error
+            waiting.error = failed(error) if isinstance(error, FAILURES) else error
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
-
-
-def _failed(error: Exception) -> Unreachable:
-    problem = Unreachable("the database could not write", f"{getattr(error, 'orig', error)}: see the service's log")
-    problem.__cause__ = error
-    return problem
 
 
 def _deliver(group: list[_Waiting[Any]]) -> None:
