@@ -9,6 +9,7 @@ from jitgate.cli.certificate import remove_all, take_from_agent
 from jitgate.cli.command import Command, Options
 from jitgate.cli.out import data, pairs, say, warn
 from jitgate.cli.profile import DEFAULT, Profile, check_profile_name, current, end_session, parse_url, profiles
+from jitgate.cli.providers import check_given
 from jitgate.cli.service import signed_in
 from jitgate.cli.signin import Given, sign_in
 from jitgate.cli.times import parse, until
@@ -18,6 +19,8 @@ from jitgate.core.errors import Conflict, Error, NotSignedIn
 _LOGIN_EXAMPLES = """
     jitctl login https://jitgate.example.com
     jitctl login 'https://10.0.0.5:8443#sha256=1f0c...' --name homelab
+    jitctl login https://jitgate.example.com --provider dex
+    jitctl login --device
     jitctl login --key ~/.ssh/id_ed25519_sk.pub
     jitctl login https://jitgate.example.com --user alice --password-file - --code 123456 < secret
 """
@@ -30,25 +33,40 @@ _LOGIN_EXAMPLES = """
 @click.option("--key", metavar="FILE", help="Use this key (private, or public with an agent) instead of a new one.")
 @click.option("--password-file", metavar="FILE", help="Read the password from FILE, or from stdin if it is -.")
 @click.option("--code", metavar="DIGITS", help="The one-time code. Asked for if missing.")
+@click.option("--provider", metavar="NAME", help="Sign in by this identity provider of the service.")
+@click.option("--local", is_flag=True, help="Sign in with name, password and code.")
+@click.option("--device", is_flag=True, help="By the provider, with a browser on any machine: shows a code to type.")
+@click.option("--no-browser", is_flag=True, help="By the provider: print the address instead of opening a browser.")
 @click.pass_obj
 def login(
     options: Options,
+    *,
     url: str | None,
     name: str | None,
     user: str | None,
     key: str | None,
     password_file: str | None,
     code: str | None,
+    provider: str | None,
+    local: bool,
+    device: bool,
+    no_browser: bool,
 ) -> None:
     """Sign in to a service and bind this machine's key to you.
 
     URL is the service's address. With #sha256=HEX, as `jitgate init` prints it, only the TLS authority with that
     fingerprint is trusted; without it, what the system trusts. Without URL, the service of the profile.
 
-    Name, password and code are asked on the terminal. The key is made here and never leaves this machine.
+    The way is what the service offers: an identity provider, by a browser, or name, password and code, asked on the
+    terminal. Where there are several you are asked, and the next sign-in takes the same. In an ssh session, and where
+    there is no display, the browser is on another machine: --device, which is then taken by itself, or --no-browser.
+
+    The key is made here and never leaves this machine.
     """
+    words = any(given is not None for given in (user, password_file, code))
+    check_given(provider, local=local, words=words, device=device, browser=not no_browser)
     profile, pin = _which(options, url, name)
-    given = Given(user, password_file, code, _absolute(key))
+    given = Given(user, password_file, code, _absolute(key), provider, local or words, device, not no_browser)
     profile, session = sign_in(profile, options, given, pin=pin)
     document = {
         "profile": profile.name,

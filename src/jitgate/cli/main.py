@@ -29,6 +29,11 @@ _KEYS = {
     "add": Entry("Register another.", "keys:add"),
     "rm": Entry("Remove one.", "keys:rm"),
 }
+_IDENTITIES = {
+    "ls": Entry("Who you are at identity providers.", "identities:ls"),
+    "link": Entry("Add another, by signing in there.", "identities:link"),
+    "unlink": Entry("Remove one.", "identities:unlink"),
+}
 _POLICY = {
     "check": Entry("Check the role files of a folder.", "policy:check"),
     "manifest": Entry("Write down what they are, for `jitgate policy apply`.", "policy:manifest"),
@@ -47,6 +52,9 @@ _COMMANDS = {
     "ssh-config": Entry("Plain ssh to your machines.", below=_SSH_CONFIG, examples="jitctl ssh-config install"),
     "grants": Entry("What you were granted, and until when.", below=_GRANTS, examples="jitctl grants ls --all"),
     "keys": Entry("Your registered public keys.", below=_KEYS, examples="jitctl keys ls"),
+    "identities": Entry(
+        "Who you are at identity providers.", below=_IDENTITIES, examples="jitctl identities ls\njitctl identities link"
+    ),
     "explain": Entry("Why you may, or may not, and what would change it.", "explain:explain"),
     "audit": Entry("What was decided, for whom and why.", "audit:audit"),
     "policy": Entry(

@@ -13,6 +13,7 @@ from jitgate.cli.command import Options
 from jitgate.core.errors import Error
 
 _WORDS_MAX = 2000  # characters of one line of talk; a service that says more is not listened to
+_ADDRESS_MAX = 8192  # an address that is cut leads nowhere
 _COLOURS = {"passed": "32", "permit": "32", "allowed": "32", "failed": "31", "crashed": "31", "deny": "31"}
 _COLOURS |= {"refused": "31", "needs_approval": "33", "ask": "33", "warning": "33"}
 
@@ -27,6 +28,11 @@ def plain(text: str, limit: int = _WORDS_MAX) -> str:
 def say(options: Options, line: str) -> None:
     if not options.quiet:
         _stderr(f"jitctl: {plain(line)}")
+
+
+def tell(line: str) -> None:
+    """What a person needs to go on, --quiet or not."""
+    _stderr(plain(line, _ADDRESS_MAX))
 
 
 def warn(line: str) -> None:

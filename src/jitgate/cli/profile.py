@@ -20,6 +20,7 @@ from jitgate.core.errors import BadInput, NotFound, NotSignedIn, UsageError
 from jitgate.core.ids import is_id
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
+from jitgate.identity.nonce import check_provider
 from jitgate.identity.proof import origin_of
 
 DEFAULT = "default"
@@ -30,13 +31,17 @@ _TOKEN = re.compile(r"jgs_[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One service. `url` is its origin; `pinned` says that its own CA, kept in our folder, is the only trust anchor."""
+    """One service. `url` is its origin; `pinned` says that its own CA, kept in our folder, is the only trust anchor.
+
+    `provider`: the one of the last sign-in; empty after one with a password, by `user`.
+    """
 
     name: str
     url: str
     user: str = ""
     pinned: bool = False
     key: str = ""
+    provider: str = ""
 
     @property
     def folder(self) -> Path:
@@ -125,6 +130,7 @@ def save_profile(profile: Profile) -> None:
     rows += [("user", profile.user)] if profile.user else []
     rows += [("pinned", True)] if profile.pinned else []
     rows += [("key", profile.key)] if profile.key else []
+    rows += [("provider", profile.provider)] if profile.provider else []
     header = f"[profiles.{profile.name}]"
     block = [header, *(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in rows), ""]
     path = _config_path()
@@ -204,7 +210,10 @@ def _profile(name: str, value: object) -> Profile:
         pinned = row.get("pinned", False)
         if not isinstance(pinned, bool):
             raise _wrong(f"pinned of profile {name} is neither true nor false")
-        return Profile(check_profile_name(name), url, text(row, "user", ""), pinned, text(row, "key", ""))
+        provider = text(row, "provider", "")
+        if provider:
+            check_provider(provider)
+        return Profile(check_profile_name(name), url, text(row, "user", ""), pinned, text(row, "key", ""), provider)
     except (UsageError, BadInput) as error:
         raise _wrong(f"profile {shown(name)}: {error.what}") from None
 

@@ -141,12 +141,12 @@ class Service:
         url = self.profile.url
         try:
             with (
-                _at_most(_SECONDS + wait, url),
+                at_most(_SECONDS + wait, url),
                 self._client.stream(
                     method, url + target, content=body or None, headers=dict(headers or {}), timeout=_SECONDS + wait
                 ) as response,
             ):
-                content = _read(response, limit, url)
+                content = read_bounded(response, limit, url, "is this the address of a jitgate service?")
         except httpx2.HTTPError as error:
             raise _unreachable(url, error) from None
         check_clock(response.headers.get("date", ""), system_clock())
@@ -180,7 +180,7 @@ def check_clock(date: str, now: Micros) -> None:
 
 
 @contextmanager
-def _at_most(seconds: float, url: str) -> Iterator[None]:
+def at_most(seconds: float, url: str) -> Iterator[None]:
     """`Unreachable` after so long, however the service drips: time limits of the client are for one read only."""
 
     def late(*_: object) -> None:
@@ -195,14 +195,15 @@ def _at_most(seconds: float, url: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _read(response: "httpx2.Response", limit: int, url: str) -> bytes:
+def read_bounded(response: "httpx2.Response", limit: int, url: str, hint: str) -> bytes:
+    """The body; `BadInput` for an encoding that was not asked for, and with `hint` for more than `limit` bytes."""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise BadInput(f"{url} answers in an encoding that was not asked for", "look at what stands before the service")
+        raise BadInput(f"{url} answers in an encoding that was not asked for", "look at what stands before it")
     content = bytearray()
     for chunk in response.iter_raw():
         content += chunk
         if len(content) > limit:
-            raise BadInput(f"{url} answers with more than {limit} bytes", "is this the address of a jitgate service?")
+            raise BadInput(f"{url} answers with more than {limit} bytes", hint)
     return bytes(content)
 
 

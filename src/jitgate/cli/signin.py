@@ -7,17 +7,20 @@ import re
 import ssl
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from platform import node
 
 from jitgate.cli import profile as kept
 from jitgate.cli import terminal
-from jitgate.cli.answers import as_realms, as_row, text
+from jitgate.cli.answers import Row, as_realms, as_row, text
 from jitgate.cli.command import Options
 from jitgate.cli.files import write_private
 from jitgate.cli.out import say
 from jitgate.cli.profile import Profile, Session
+from jitgate.cli.providers import Provider, as_ways, choose
 from jitgate.cli.service import Service
 from jitgate.cli.signing import Signer, load_signer, own_key
 from jitgate.cli.times import parse, until
@@ -26,6 +29,7 @@ from jitgate.core.clock import system_clock
 from jitgate.core.errors import BadInput, NotFound, NotSignedIn, Unsafe, UsageError
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
+from jitgate.identity.nonce import new_salt, nonce_for, proof_subject
 
 _PASSWORD_MAX = 4096  # bytes of a password file's first line
 _MODE_OPEN = 0o077
@@ -41,25 +45,26 @@ class Given:
     password_file: str | None = None
     code: str | None = None
     key: str | None = None
+    provider: str | None = None
+    local: bool = False
+    device: bool = False
+    browser: bool = True
 
 
 def sign_in(profile: Profile, options: Options, given: Given, *, pin: str = "") -> tuple[Profile, Session]:
     """Signs in; keeps profile, trust anchor and session. Of a sign-in that was refused only a new key is kept."""
     ca = pinned_authority(profile, options, pin) if pin else b""
+    profile = replace(profile, pinned=bool(ca) or profile.pinned, key=given.key or profile.key)
     with Service(profile, options, trust(ca) if pin else trusted(profile)) as service:
-        as_realms(service.get("/.well-known/jitgate"))  # the right kind of service, before anybody types a password
-        name = check_name("person", given.user or terminal.ask(options, "name", profile.user))
-        password = read_password(given.password_file) or terminal.ask_secret(options, f"password of {name}")
-        code = _code(options, given.code)
-        profile = replace(profile, user=name, pinned=bool(ca) or profile.pinned, key=given.key or profile.key)
-        signer = _signer(profile)
-        document = {
-            "name": name,
-            "password": password.reveal(),
-            "code": code.reveal(),
-            "key": signer.public.line(_comment(name)),
-        }
-        answer = service.post("/v1/sign-in", document, subject=name, signer=signer)
+        about = service.get("/.well-known/jitgate")
+        as_realms(about)  # the right kind of service, before anybody types a password
+        used = profile.provider or ("local" if profile.user else "")
+        words = given.password_file is not None or given.code is not None or (bool(given.user) and not profile.provider)
+        way = choose(options, as_ways(about), given.provider, local=given.local or words, used=used)
+        if way is None:
+            profile, signer, answer = _by_password(service, profile, options, given)
+        else:
+            profile, signer, answer = _by_provider(service, way, profile, options, given)
     person = as_row(answer.get("person"))
     ends = parse(text(answer, "expires_at"))
     session = kept.make_session(text(answer, "token"), text(person, "id"), text(person, "name"), ends)
@@ -71,6 +76,70 @@ def sign_in(profile: Profile, options: Options, given: Given, *, pin: str = "") 
     say(options, f"signed in to {profile.url} as {session.name} until {until(session.expires_at, now)}")
     say(options, f"your key here is {signer.public.fingerprint} ({profile.key_file})")
     return profile, session
+
+
+def _by_password(service: Service, profile: Profile, options: Options, given: Given) -> tuple[Profile, Signer, Row]:
+    name = check_name("person", given.user or terminal.ask(options, "name", profile.user))
+    password = read_password(given.password_file) or terminal.ask_secret(options, f"password of {name}")
+    code = _code(options, given.code)
+    profile = replace(profile, user=name, provider="")
+    signer = _signer(profile)
+    document = {
+        "name": name,
+        "password": password.reveal(),
+        "code": code.reveal(),
+        "key": signer.public.line(_comment(name)),
+    }
+    return profile, signer, service.post("/v1/sign-in", document, subject=name, signer=signer)
+
+
+def _by_provider(
+    service: Service, provider: Provider, profile: Profile, options: Options, given: Given
+) -> tuple[Profile, Signer, Row]:
+    """By the code flow with a browser on this machine, else by the device flow if there is one."""
+    profile = replace(profile, user="", provider=provider.name)
+    signer = _signer(profile)
+    key_line = signer.public.line(_comment(profile.user))
+    if _is_elsewhere(provider, options, given):
+        from jitgate.cli.device import sign_in_elsewhere  # noqa: PLC0415  # only needed here
+
+        return profile, signer, sign_in_elsewhere(service, provider, signer, key_line, options)
+    with token_for(provider, service.profile.url, signer, options, browser=given.browser) as told:
+        subject = proof_subject(provider.name)
+        answer = service.post("/v1/sign-in/oidc", told | {"key": key_line}, subject=subject, signer=signer)
+    return profile, signer, answer
+
+
+@contextmanager
+def token_for(
+    provider: Provider, origin: str, signer: Signer, options: Options, *, browser: bool
+) -> Iterator[dict[str, str]]:
+    """An ID token for this key at this service, as the service takes it. A context: the browser's page waits."""
+    from jitgate.cli.browser import why_none  # noqa: PLC0415  # only needed here
+    from jitgate.cli.oidc import id_token  # noqa: PLC0415  # as above
+
+    salt = new_salt(os.urandom)
+    nonce = nonce_for(origin, provider.name, signer.public.fingerprint, salt)
+    with id_token(provider, nonce, options, open_browser=browser and not why_none()) as token:
+        yield {"provider": provider.name, "id_token": token.reveal(), "salt": salt}
+
+
+def _is_elsewhere(provider: Provider, options: Options, given: Given) -> bool:
+    """Whether the sign-in goes by the device flow; `NotFound` if only that was asked for and is not offered."""
+    from jitgate.cli.browser import why_none  # noqa: PLC0415  # only needed here
+
+    offered = "device" in provider.flows
+    if given.device and not offered:
+        raise NotFound(
+            f"the service offers no device flow with {provider.name}",
+            "--no-browser prints an address for a browser on another machine",
+        )
+    if given.device or "code" not in provider.flows:
+        return True
+    if given.browser and (why := why_none()):
+        say(options, why)
+        return offered
+    return False
 
 
 def session_or_sign_in(options: Options) -> tuple[Profile, Session]:
@@ -149,4 +218,4 @@ def _signer(profile: Profile) -> Signer:
 
 def _comment(name: str) -> str:
     machine = "".join(c for c in node() if c.isascii() and (c.isalnum() or c in "._-"))[:40]
-    return f"{name}@{machine or 'jitctl'}"
+    return f"{name or 'jitctl'}@{machine or 'somewhere'}"
