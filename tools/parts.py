@@ -52,6 +52,8 @@ PARTS = {
     "back_mdb.so": Part(OPENLDAP, "usr/lib/ldap/back_mdb.so"),
     "ldapmodify": Part(OPENLDAP, "usr/bin/ldapmodify"),
     "libnss_wrapper.so": Part(("libnss-wrapper",), "usr/lib/*/libnss_wrapper.so"),
+    "rsync": Part(("rsync",), "usr/bin/rsync"),
+    "git": Part(("git",), "usr/bin/git"),
 }
 
 
@@ -100,6 +102,8 @@ def start_script(program: Path, tree: Path) -> str:
         lines.append(
             f'export LD_LIBRARY_PATH={shlex.quote(":".join(folders))}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'
         )
+    if (commands := tree / "usr/lib/git-core").is_dir():
+        lines.append(f"export GIT_EXEC_PATH={shlex.quote(str(commands))}")
     lines.append(f'exec {shlex.join([str(program), *_own_options(program)])} "$@"')
     return "\n".join(lines) + "\n"
 
