@@ -9,9 +9,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from jitgate.api.access import outside_of, source_of
 from jitgate.core.errors import Error
 from jitgate.core.outcome import Check
 from jitgate.core.text import shown
+from jitgate.flow.caller import record_too_large
 
 _LOG = logging.getLogger("jitgate.api")
 _HTTP = {
@@ -44,6 +46,9 @@ def problem(
 
 def add_problem_handlers(app: FastAPI) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 413 and "route" in request.scope:  # noqa: PLR2004  # HTTP
+            outside, source = outside_of(request), source_of(request)
+            await record_too_large(outside, source, request.method, request.scope["route"].path)
         return problem_of(request, error)
 
     for kind in (Error, RequestValidationError, HTTPException, Exception):

@@ -6,6 +6,7 @@ from jitgate.api.access import Anyone, Proved, SignedIn, claim_of, decode_proof,
 from jitgate.api.schemas import AddKeyRequest, Json, SignInRequest, key_json, person_json, sign_in_json, signed_in_json
 from jitgate.core.secret import Secret
 from jitgate.flow import keys
+from jitgate.flow.directory import who_am_i
 from jitgate.flow.sign_in import sign_in, sign_out
 from jitgate.identity.sign_in import Evidence
 
@@ -35,8 +36,11 @@ async def post_sign_out(request: Request, caller: SignedIn) -> Response:
 
 
 @router.get("/me")
-async def get_me(caller: SignedIn) -> Json:
-    return {"person": person_json(caller.identity), "sign_in": sign_in_json(caller.sign_in)}
+async def get_me(request: Request, caller: SignedIn) -> Json:
+    """Who I am to policy now. `groups_unknown`: why the groups are not all known, in words; usually empty."""
+    identity = (await who_am_i(outside_of(request), caller)).identity
+    me = person_json(identity) | {"groups_unknown": identity.unknown}
+    return {"person": me, "sign_in": sign_in_json(caller.sign_in)}
 
 
 @router.get("/keys")

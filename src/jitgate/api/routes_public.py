@@ -45,6 +45,7 @@ async def get_about(request: Request) -> Json:
                 "client_id": each.settings.client_id,
                 "scopes": list(each.settings.scopes),
                 "flows": list(each.settings.flows),
+                "ca": each.authority,
             }
             for each in providers
         ],

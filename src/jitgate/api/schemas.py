@@ -8,7 +8,7 @@ from jitgate.core.clock import Micros, rfc3339
 from jitgate.flow.sign_in import SignedIn
 from jitgate.grants.lifecycle import state
 from jitgate.grants.model import Grant
-from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
+from jitgate.identity.model import LinkedIdentity, Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.sessions.model import Host
 
 Json = dict[str, Any]
@@ -31,6 +31,15 @@ class ProviderSignInRequest(_Request):
     id_token: str = Field(repr=False)  # its length is one of its own rules, and a body is bounded
     salt: Annotated[str, StringConstraints(max_length=64)]
     key: Annotated[str, StringConstraints(max_length=8192)]
+
+
+class DeviceRequest(_Request):
+    provider: Annotated[str, StringConstraints(max_length=32)]
+    key: Annotated[str, StringConstraints(max_length=8192)]
+
+
+class NothingRequest(_Request):
+    pass
 
 
 class AddKeyRequest(_Request):
@@ -78,6 +87,17 @@ def sign_in_json(sign_in: SignIn) -> Json:
         "factors": [{"factor": factor, "at": rfc3339(at)} for factor, at in sign_in.factors],
         "created_at": rfc3339(sign_in.created_at),
         "expires_at": rfc3339(sign_in.expires_at),
+    }
+
+
+def identity_json(identity: LinkedIdentity, provider: str) -> Json:
+    """`provider`: its name; empty for a password, and for a provider that is not set up any more."""
+    return {
+        "id": identity.id,
+        "provider": provider,
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "linked_at": rfc3339(identity.linked_at),
     }
 
 

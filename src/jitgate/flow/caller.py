@@ -8,6 +8,7 @@ from jitgate.core.errors import BadInput, Denied, Error, NotSignedIn
 from jitgate.core.secret import Secret
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.registry import confirm_key
 from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.identity.proof import ProofClaim, verify_proof
 from jitgate.identity.sign_in import resume, with_groups
@@ -95,6 +96,7 @@ async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_
     registered = await outside.store.recall(("key", key), lambda tx: _registered(tx, key))
     if registered.person_id != caller.identity.person_id:
         raise _not_registered()
+    await confirm_key(outside, registered, caller.identity.name)
     return replace(caller, key=registered)
 
 
@@ -114,6 +116,15 @@ async def record_unproved(outside: Outside, caller: Caller, error: Error, method
     """A token without its person's key is how a stolen token looks: recorded, a flood of it counted."""
     event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error, ("method", method), ("route", route))
     if outside.floods.is_first(caller.source, event.type, event.time, caller.actor):
+        await outside.store.write(lambda tx: tx.log.append(event))
+
+
+async def record_too_large(outside: Outside, source: str, method: str, route: str) -> None:
+    """A body that was not read to its end: nobody knows whose it is."""
+    kind, now = EventType.REQUEST_REFUSED, outside.clock()
+    if outside.floods.is_first(source, kind, now):
+        detail = (("code", "too_large"), ("method", method), ("route", route))
+        event = Event(kind, "refused", now, DEFAULT_REALM, Actor("unknown"), source=source, detail=detail)
         await outside.store.write(lambda tx: tx.log.append(event))
 
 

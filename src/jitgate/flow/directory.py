@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from jitgate.core.errors import Denied, Unreachable
+from jitgate.core.errors import Denied, Error, Unreachable
 from jitgate.flow.caller import Caller
 from jitgate.flow.outside import Outside
 from jitgate.identity.oidc import GROUPS_MAX, nameable_groups
@@ -23,6 +23,14 @@ async def know_groups(outside: Outside, caller: Caller) -> Caller:
         raise Denied("the provider of this sign-in is not set up any more", "sign in again: jitctl login")
     groups = await directory_groups(outside, provider.settings, name)
     return replace(caller, identity=with_groups(caller.identity, groups), directory=groups)
+
+
+async def who_am_i(outside: Outside, caller: Caller) -> Caller:
+    """As `know_groups`, for showing: what is wrong stands in `identity.unknown`."""
+    try:
+        return await know_groups(outside, caller)
+    except Error as error:
+        return replace(caller, identity=replace(caller.identity, unknown=error.what))
 
 
 async def directory_groups(outside: Outside, settings: ProviderSettings, name: str) -> tuple[str, ...]:

@@ -15,6 +15,11 @@ from jitgate.identity.providers import DeviceStart, NotYet, ProviderSettings
 class Provider(Protocol):
     @property
     def settings(self) -> ProviderSettings: ...
+    @property
+    def authority(self) -> str:
+        """PEM of the TLS authority that the settings name; empty for the system's."""
+        ...
+
     async def key(self, header: Header) -> VerificationKey:
         """The key of the provider's set; `TokenRefused` if it has none such, `Unreachable` if what is known of the
         set is too old."""

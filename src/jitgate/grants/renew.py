@@ -49,11 +49,14 @@ def renewal(grant: Grant) -> Renewal:
 def holder_now(grant: Grant, identity: VerifiedIdentity) -> VerifiedIdentity:
     """The identity to decide about: today's person and groups, with the sign-in that the grant was opened by.
 
-    Raises `Denied` if it is somebody else's grant.
+    Raises `Denied` if it is somebody else's grant, or was opened by another way of signing in: its groups are another
+    issuer's, and who one is there and what one may there are never mixed.
     """
     if identity.person_id != grant.person_id:
         raise Denied("it is somebody else's grant", "ask for one of your own")
-    return replace(identity, factors=grant.holder.factors, issuer=grant.holder.issuer)
+    if identity.issuer != grant.holder.issuer:
+        raise Denied("the grant was opened by another way of signing in", "ask for a new one: jitctl vm connect")
+    return replace(identity, factors=grant.holder.factors)
 
 
 def narrow(grant: Grant, decision: Decision, now: Micros) -> Grant:

@@ -170,8 +170,13 @@ def test_a_condition_is_asked_again_about_the_ask_and_the_sign_in_of_the_opening
     condition = "request.ticket == 'T-1' && request.reason == 'fix it' && user.issuer == 'local'"
     bundle = policy(RICH.replace("groups: [ops]", f'groups: [ops], condition: "{condition}"'))
     grant = opened(bundle)
-    elsewhere = replace(OPS, issuer="https://idp.example.org")
-    assert renewed(grant, bundle, who=elsewhere) == grant
+    assert renewed(grant, bundle) == grant
+
+
+def test_a_grant_does_not_go_on_under_another_way_of_signing_in():
+    bundle = policy(RICH)
+    with pytest.raises(Denied, match="another way of signing in"):
+        renewed(opened(bundle), bundle, who=replace(OPS, issuer="https://idp.example.org"))
 
 
 @pytest.mark.parametrize(

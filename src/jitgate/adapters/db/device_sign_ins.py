@@ -54,8 +54,12 @@ class DeviceSignIns:
 
     def take_turn(self, waiting: DeviceSignIn, now: Micros, interval: Micros) -> bool:
         due = (t.device_sign_in.c.id == waiting.id) & (t.device_sign_in.c.next_at <= now)
-        taken = update(t.device_sign_in).where(due).values(next_at=now + interval, interval=interval)
+        taken = update(t.device_sign_in).where(due).values(next_at=now + interval)
         return self._c.execute(taken).rowcount == 1
+
+    def slow_down(self, waiting_id: str, now: Micros, interval: Micros) -> None:
+        this = t.device_sign_in.c.id == waiting_id
+        self._c.execute(update(t.device_sign_in).where(this).values(next_at=now + interval, interval=interval))
 
     def remove(self, waiting_id: str) -> bool:
         return self._c.execute(delete(t.device_sign_in).where(t.device_sign_in.c.id == waiting_id)).rowcount == 1

@@ -33,9 +33,9 @@ class Fetched:
         return found
 
 
-def make_client(ca_file: str) -> httpx2.AsyncClient:
-    """TLS by the system's authorities, or by `ca_file` alone."""
-    context = ssl.create_default_context(cafile=ca_file or None)
+def make_client(authority: str) -> httpx2.AsyncClient:
+    """TLS by the system's authorities, or by the one whose PEM is given alone."""
+    context = ssl.create_default_context(cadata=authority or None)
     return httpx2.AsyncClient(verify=context, timeout=TIMEOUT_S, follow_redirects=False)
 
 

@@ -1,6 +1,7 @@
 """A provider as the acts see it (`flow.elsewhere.Provider`), and the device flow by the service's own client."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,14 +27,24 @@ SECRET_MAX = 4096
 
 class HttpProvider:
     def __init__(
-        self, settings: ProviderSettings, secret: Secret[str], client: httpx2.AsyncClient, clock: Clock
+        self,
+        settings: ProviderSettings,
+        secret: Secret[str],
+        client: httpx2.AsyncClient,
+        clock: Clock,
+        authority: str = "",
     ) -> None:
         self._settings, self._secret, self._client = settings, secret, client
         self._keys = Keys(settings, client, clock)
+        self._authority = authority
 
     @property
     def settings(self) -> ProviderSettings:
         return self._settings
+
+    @property
+    def authority(self) -> str:
+        return self._authority
 
     async def key(self, header: Header) -> VerificationKey:
         return await self._keys.find(header)
@@ -97,12 +108,24 @@ async def open_providers(settings: Sequence[ProviderSettings], clock: Clock) -> 
     async with AsyncExitStack() as stack:
         opened: dict[str, HttpProvider] = {}
         for each in settings:
-            try:
-                client = await stack.enter_async_context(make_client(each.ca_file))
-            except OSError as error:  # an SSLError too
-                raise BadInput(f"provider {each.name}: {each.ca_file} is no file of authorities: {error}") from None
-            opened[each.name] = HttpProvider(each, read_secret(each.client_secret_file), client, clock)
+            authority = read_authority(each)
+            client = await stack.enter_async_context(make_client(authority))
+            secret = read_secret(each.client_secret_file)
+            opened[each.name] = HttpProvider(each, secret, client, clock, authority)
         yield opened
+
+
+def read_authority(settings: ProviderSettings) -> str:
+    """PEM of the provider's own TLS authority; empty for the system's."""
+    if not settings.ca_file:
+        return ""
+    try:
+        text = Path(settings.ca_file).read_text(encoding="ascii")
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:  # an SSLError too
+        what = f"provider {settings.name}: {settings.ca_file} holds no TLS authority: {error}"
+        raise BadInput(what, "a PEM file, as in -----BEGIN CERTIFICATE-----") from None
+    return text
 
 
 def read_secret(path: str) -> Secret[str]:
