@@ -4,10 +4,19 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from jitgate.api.access import Proved, SignedIn, outside_of
-from jitgate.api.schemas import CertificateRequest, EndGrantRequest, GrantRequest, Json, grant_json, host_json
+from jitgate.api.schemas import (
+    CertificateRequest,
+    EndGrantRequest,
+    GrantRequest,
+    Json,
+    grant_json,
+    host_json,
+    tunnel_json,
+)
 from jitgate.core.clock import SECOND, rfc3339
 from jitgate.flow import access, grants
 from jitgate.flow.certificates import issue_certificate
+from jitgate.flow.sessions import ticket_for
 from jitgate.policy.model import Ask
 
 router = APIRouter(prefix="/v1")
@@ -87,5 +96,6 @@ async def post_certificates(request: Request, body: CertificateRequest, caller: 
         "login": issued.login,
         "host": host_json(issued.host),
         "grant": grant_json(issued.grant, outside.clock()),
+        "tunnel": tunnel_json(outside.gateway, ticket_for(outside, caller, issued)),
     }
     return JSONResponse(answer, 201)

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from jitgate import __version__
 from jitgate.api.access import Anyone, outside_of
-from jitgate.api.schemas import Json
+from jitgate.api.schemas import Json, gateway_json
 from jitgate.audit.checkpoint import verifier_key
 from jitgate.ca.realms import CaKind
 from jitgate.core.errors import Error, NotFound
@@ -58,6 +58,7 @@ async def get_about(request: Request) -> Json:
             }
             for realm in realms
         ],
+        "gateway": gateway_json(outside.gateway),
         "log": {"origin": held.origin, "key": verifier_key(held.origin, held.log.blob[-32:])},
     }
 

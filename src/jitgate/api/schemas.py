@@ -10,6 +10,8 @@ from jitgate.grants.lifecycle import state
 from jitgate.grants.model import Grant
 from jitgate.identity.model import LinkedIdentity, Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.sessions.model import Host
+from jitgate.sessions.path import GatewayPath
+from jitgate.sessions.session import Session
 
 Json = dict[str, Any]
 
@@ -57,6 +59,10 @@ class GrantRequest(_Request):
 
 class EndGrantRequest(_Request):
     reason: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class EndSessionRequest(_Request):
+    reason: Annotated[str, StringConstraints(max_length=500)] = ""
 
 
 class CertificateRequest(_Request):
@@ -119,6 +125,47 @@ def host_json(host: Host) -> Json:
         "address": host.address,
         "port": host.port,
         "labels": dict(host.labels),
+    }
+
+
+def gateway_json(path: GatewayPath | None) -> Json | None:
+    """Where the tunnel is dialled."""
+    if path is None:
+        return None
+    return {
+        "address": path.address,
+        "port": path.port,
+        "server_name": path.server_name,
+        "keep_tls": path.keep_tls,
+    }
+
+
+def tunnel_json(path: GatewayPath | None, ticket: tuple[str, Micros] | None) -> Json | None:
+    """What opens a tunnel, beside a certificate. It may end before that does: with the sign-in."""
+    said = gateway_json(path)
+    if said is None or ticket is None:
+        return None
+    text, expires_at = ticket
+    return {"ticket": text, "expires_at": rfc3339(expires_at)} | said
+
+
+def session_json(session: Session) -> Json:
+    return {
+        "id": session.id,
+        "kind": session.kind,
+        "person": session.person_name,
+        "grant": session.grant_id,
+        "host": session.host,
+        "login": session.login,
+        "source": session.source,
+        "node": session.node,
+        "port": session.port,
+        "opened_at": rfc3339(session.opened_at),
+        "ends_at": rfc3339(session.ends_at),
+        "ended_at": None if session.ended_at is None else rfc3339(session.ended_at),
+        "end_reason": session.end_reason,
+        "up": session.up,
+        "down": session.down,
     }
 
 

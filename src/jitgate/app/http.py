@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections import Counter
+from functools import partial
 from socket import IPPROTO_TCP, TCP_USER_TIMEOUT, socket
 from typing import Any
 
@@ -35,9 +36,10 @@ class BoundedHttp(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _address = ""
 
-    def __init__(self, *given: Any, peers: Counter[str], **named: Any) -> None:  # noqa: ANN401  # the base's own
+    def __init__(self, *given: Any, peers: Counter[str], source: str, **named: Any) -> None:  # noqa: ANN401  # the base's own
         super().__init__(*given, **named)
         self._peers = peers
+        self._source = source
 
     @property
     def _in_request(self) -> bool:
@@ -46,7 +48,8 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
         if self.client:  # else it has gone already
-            self._address = address_subject(self.client[0])
+            self.client = (self._source, self.client[1])  # who a listed proxy speaks for, not the proxy
+            self._address = address_subject(self._source)
         self._peers[self._address] += 1
         if self._peers[self._address] > PER_ADDRESS_MAX:
             transport.abort()
@@ -142,21 +145,21 @@ class HttpServer:
     def stop(self) -> None:
         self._server.should_exit = True
 
-    async def take(self, connection: socket) -> None:
+    async def take(self, connection: socket, source: str) -> None:
         """Serve plain HTTP on an accepted connection."""
         _bound_unread(connection)
-        await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await asyncio.get_running_loop().connect_accepted_socket(partial(self._protocol, source), connection)
 
-    async def take_tls(self, connection: socket) -> None:
+    async def take_tls(self, connection: socket, source: str) -> None:
         """Serve HTTPS on an accepted connection."""
         _bound_unread(connection)
         await asyncio.get_running_loop().connect_accepted_socket(
-            self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=TLS_S
+            partial(self._protocol, source), connection, ssl=self._tls, ssl_handshake_timeout=TLS_S
         )
 
-    def _protocol(self) -> BoundedHttp:
+    def _protocol(self, source: str) -> BoundedHttp:
         state = self._server.server_state
-        return BoundedHttp(config=self._config, server_state=state, app_state={}, peers=self._peers)
+        return BoundedHttp(config=self._config, server_state=state, app_state={}, peers=self._peers, source=source)
 
 
 def _bound_unread(connection: socket) -> None:

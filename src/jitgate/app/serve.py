@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import resource
@@ -10,7 +9,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import uvloop
@@ -20,9 +19,11 @@ from jitgate.api.app import make_application
 from jitgate.api.routes_public import About
 from jitgate.app.acts import acts
 from jitgate.app.control import serve_control
+from jitgate.app.gateway import contexts, open_tunnels
 from jitgate.app.http import CONNECTIONS_MAX, HttpServer
 from jitgate.app.operate import PATIENCE_S, only_writer
-from jitgate.app.settings import Settings, split_address
+from jitgate.app.ports import check_plain, open_ports
+from jitgate.app.settings import Settings
 from jitgate.app.telemetry import Telemetry
 from jitgate.app.tls import authority_pem, load_certificate, server_context
 from jitgate.app.wiring import open_outside
@@ -30,11 +31,10 @@ from jitgate.audit.checkpoint import parse_body
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import MINUTE, SECOND
-from jitgate.core.errors import BadInput, Conflict
 from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.gateway.listen import WAITING_MAX, Carries, listen
+from jitgate.gateway.listen import WAITING_MAX, listen
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
 
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
@@ -42,7 +42,6 @@ FLOODS_S = 5.0
 FORGET_S = 3600.0
 TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
-BACKLOG = 1024
 DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 256  # the last: database, signer, control socket, metrics, what is loaded
 SWITCH_S = 0.0005
 
@@ -63,8 +62,7 @@ async def serve(
 ) -> None:
     """Run until SIGTERM, SIGINT or `stop`. Requests that run then are finished, within `http.GRACE_S`."""
     stop = stop or _stop_on_signals()
-    host, port = split_address(settings.listen)
-    _check_plain(settings, host)
+    check_plain(settings)
     take_descriptors()
     with only_writer(settings.state, patience_s=PATIENCE_S):
         async with open_outside(settings) as outside:
@@ -74,24 +72,27 @@ async def serve(
             application = make_application(outside, About(settings.url, authority))
             http = HttpServer(telemetry.around(application), tls)
             await http.start()
-            listener = open_listener(host, port)
+            tunnels = open_tunnels(settings, outside, telemetry)
+            ports = open_ports(settings, http, tunnels)
+            if tunnels:
+                await tunnels.start()
             control = await serve_control(settings.state, acts(outside))
             await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("parts", "api"))
             metrics_port = telemetry.listen(settings.metrics) if settings.metrics else None
-            handlers = {Carries.TLS: http.take_tls} if tls else {Carries.HTTP: http.take}
-            if tls:
-                handlers[Carries.HTTP] = http.take if _is_loopback(host) else _refuse_plain
+            serving = contexts(tls, tunnels)
             async with asyncio.TaskGroup() as tasks:
                 running = [
-                    tasks.create_task(listen(listener, handlers)),
+                    *(tasks.create_task(listen(*port)) for port in ports),
                     tasks.create_task(_every(CHECKPOINT_S, "checkpoint", telemetry, lambda: _sign(outside, telemetry))),
                     tasks.create_task(_every(FLOODS_S, "floods", telemetry, lambda: _flush_floods(outside))),
                     tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
-                    tasks.create_task(_every(TLS_S, "tls", telemetry, lambda: _load_tls(tls, settings, outside))),
+                    tasks.create_task(_every(TLS_S, "tls", telemetry, lambda: _load_tls(serving, settings, outside))),
                     tasks.create_task(_every(RECONCILE_S, "reconcile", telemetry, lambda: _reconcile(outside))),
                 ]
+                if tunnels:
+                    running.append(tasks.create_task(tunnels.watch()))
                 clock = tasks.create_task(http.run())
-                bound = listener.getsockname()
+                bound = ports[0].listener.getsockname()
                 _LOG.info("serving", extra={"address": bound[0], "port": bound[1], "url": settings.url})
                 _notify("READY=1")
                 if on_ready:
@@ -101,8 +102,11 @@ async def serve(
                 _LOG.info("stopping")
                 for task in running:
                     task.cancel()
-                listener.close()
+                for port in ports:
+                    port.listener.close()
                 http.stop()
+                if tunnels:
+                    await tunnels.stop()
                 await control.stop()
                 await clock
             await _flush_floods(outside, everything=True)
@@ -144,9 +148,9 @@ async def _forget(outside: Outside) -> None:
     await outside.store.write(lambda tx: tx.throttles.forget(before))
 
 
-async def _load_tls(tls: ssl.SSLContext | None, settings: Settings, outside: Outside) -> None:
-    if tls:
-        load_certificate(tls, settings, outside.clock())
+async def _load_tls(serving: Iterable[ssl.SSLContext], settings: Settings, outside: Outside) -> None:
+    for each in serving:
+        load_certificate(each, settings, outside.clock())
 
 
 async def _reconcile(outside: Outside) -> None:
@@ -167,20 +171,6 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """Raises `Conflict` where another program has the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        what = f"{host} port {port} is taken by another program"
-        raise Conflict(what, "ss -ltnp shows by which; or set another `listen` in the settings") from None
-    listener.setblocking(False)
-    return listener
-
-
 def take_descriptors() -> None:
     """Most systems start a program with 1024, fewer than the connections it is to hold: silent ones would be all."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -189,24 +179,6 @@ def take_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < DESCRIPTORS:
         _LOG.warning("few files may be open", extra={"limit": wanted, "wanted": DESCRIPTORS})
-
-
-def _is_loopback(host: str) -> bool:
-    return host in {"127.0.0.1", "::1", "localhost"}
-
-
-def _check_plain(settings: Settings, host: str) -> None:
-    if settings.url.startswith("http:") and not _is_loopback(host):
-        raise BadInput("plain HTTP beyond this machine", "make the url https://... or listen on 127.0.0.1")
-
-
-async def _refuse_plain(connection: socket.socket) -> None:
-    """A person who typed http:// where only HTTPS is served."""
-    with contextlib.closing(connection), contextlib.suppress(OSError):
-        connection.sendall(
-            b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2, HTTP/1.1\r\nConnection: Upgrade, close\r\n"
-            b"Content-Type: text/plain\r\nContent-Length: 25\r\n\r\nthis port speaks https://"
-        )
 
 
 def _notify(state: str) -> None:

@@ -6,12 +6,13 @@ Unknown names and wrong types are refused: a misspelt setting must not silently 
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
+from jitgate.gateway.settings import GatewaySettings
 from jitgate.identity.proof import origin_of
 from jitgate.identity.providers import ProviderSettings, check_providers
 
@@ -44,6 +45,8 @@ class Settings:
     """File of SHA-256 fingerprints of keys that are never taken; empty: none."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    """The way to hosts through this service."""
     provider: tuple[ProviderSettings, ...] = ()
     """Identity providers that people may sign in by; none: only by password."""
 
@@ -80,9 +83,9 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
         raise NotFound(f"no settings at {path}", "make a new installation with: jitgate init") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}") from None
-    for field in fields(Settings):
-        if (value := environment.get(f"JITGATE_{field.name.upper()}")) is not None:
-            content[field.name] = value.split() if field.name == "other_urls" else value
+    for each in fields(Settings):
+        if (value := environment.get(f"JITGATE_{each.name.upper()}")) is not None:
+            content[each.name] = value.split() if each.name == "other_urls" else value
     return read_section(Settings, str(path), content)
 
 

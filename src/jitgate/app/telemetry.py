@@ -38,7 +38,27 @@ class Telemetry:
         self.failures = Counter(
             "jitgate_timer_failures", "Timed work that failed and is tried again", ["work"], registry=self.registry
         )
+        self.sessions = Gauge("jitgate_sessions_open", "Connections that are carried now", registry=self.registry)
+        self.sessions_opened = Counter("jitgate_sessions_opened", "Connections let through", registry=self.registry)
+        self.sessions_refused = Counter(
+            "jitgate_sessions_refused", "Connections not let through", ["code"], registry=self.registry
+        )
+        self.tunnel_bytes = Counter("jitgate_tunnel_bytes", "Carried", ["direction"], registry=self.registry)
         Info("jitgate_build", "The program", registry=self.registry).info({"version": __version__})
+
+    def opened(self) -> None:
+        self.sessions.inc()
+        self.sessions_opened.inc()
+
+    def ended(self) -> None:
+        self.sessions.dec()
+
+    def refused(self, code: str) -> None:
+        self.sessions_refused.labels(code).inc()
+
+    def moved(self, up: int, down: int) -> None:
+        self.tunnel_bytes.labels("up").inc(up)
+        self.tunnel_bytes.labels("down").inc(down)
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application with each answer counted under its route's pattern; an unknown address is one route."""

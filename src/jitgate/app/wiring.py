@@ -9,6 +9,7 @@ from pathlib import Path
 from jitgate.adapters.db.store import open_store
 from jitgate.adapters.oidc.provider import open_providers
 from jitgate.adapters.signers.process import SignerSettings, open_signer
+from jitgate.app.gateway import gateway_path
 from jitgate.app.hashing import Hashing
 from jitgate.app.installation import list_folder, rules_file, sealing_key
 from jitgate.app.settings import Settings
@@ -44,6 +45,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 origins=settings.origins,
                 refused_keys=_refused_keys(settings),
                 elsewhere=Elsewhere(providers),
+                gateway=gateway_path(settings, clock()),
             )
             await list_held_keys(outside, Actor("service"))
             if burnt := await reconcile(outside):

@@ -45,6 +45,10 @@ class EventType(StrEnum):
     CERTIFICATE_UNRELEASED = "certificate.unreleased"  # signed, but never left: a burnt serial
     CA_KEY_ADDED = "ca.key_added"
     CA_KEY_RETIRED = "ca.key_retired"
+    SESSION_OPENED = "session.opened"  # a gateway carries a connection to a host; who logs in there, sshd knows
+    SESSION_REFUSED = "session.refused"
+    SESSION_KILLED = "session.killed"  # somebody wants it ended; its end follows
+    SESSION_ENDED = "session.ended"
     REQUEST_REFUSED = "request.refused"  # a signed-in request that failed before its own decision: proof, form, route
 
 
@@ -122,5 +126,14 @@ SHAPES: dict[EventType, Shape] = {
     ),
     EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind"),
     EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
+    # `port`: the gateway's own towards the host, as sshd logs it; `up` and `down`: bytes to the host and from it.
+    EventType.SESSION_OPENED: _shape(
+        "allowed", "person target grant session", "", "kind node port# ends_at#", "role policy key"
+    ),
+    EventType.SESSION_REFUSED: _shape("refused", "", "target grant session checks", "code", "kind key why"),
+    EventType.SESSION_KILLED: _shape("done", "target grant session", "subject subject_name reason"),
+    EventType.SESSION_ENDED: _shape(
+        "done", "target grant session", "subject subject_name", "why up# down# opened_at#", "kind node"
+    ),
     EventType.REQUEST_REFUSED: _shape("refused", "", "target grant checks", "code", "method route fingerprint"),
 }

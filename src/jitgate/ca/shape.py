@@ -5,7 +5,9 @@ Rules for a person's certificate, in order:
 2. Principals: `login@host:NAME` of that target, nothing else.
 3. Validity: from 60 s ago, for clocks that differ, to the grant's end or its certificate time, whichever is sooner.
    Both ends are cut to whole seconds towards the inside.
-4. Critical options and extensions are the grant's; its metadata is one extension under our own name.
+4. Critical options and extensions are the grant's; its metadata is one extension under our own name. Only
+   `source-address` may be another: the gateway's, where connections come from there and the gateway asks for the
+   grant's own.
 5. What came out is compared with the grant once more (`wider`): a slip in 1 to 4 is refused, not signed.
 
 A host's certificate names the host's alias and its name, and ends.
@@ -30,8 +32,13 @@ HOST_DAYS_MAX: Final = 398
 METADATA: Final = "metadata@jitgate"
 
 
-def shape(grant: Grant, target: Target, key: PublicKey, ca: PublicKey, now: Micros) -> CertSpec:
-    """Raises `Conflict` when the grant is not running, `Denied` for a target that is not the grant's."""
+def shape(
+    grant: Grant, target: Target, key: PublicKey, ca: PublicKey, now: Micros, *, gateway: str = ""
+) -> CertSpec:
+    """`gateway`: the `source-address` that stands for the grant's, because the gateway asks for that one.
+
+    Raises `Conflict` when the grant is not running, `Denied` for a target that is not the grant's.
+    """
     if now < grant.opened_at or not is_active(grant, now):
         raise Conflict("the grant is not running", "ask again: jitctl vm connect")
     if target not in grant.targets:
@@ -45,14 +52,14 @@ def shape(grant: Grant, target: Target, key: PublicKey, ca: PublicKey, now: Micr
         principals=(principal(target.login, target.host),),
         valid_after_s=now_s - BACKDATE_S,
         valid_before_s=min(now_s + grant.certificate_s, grant.ends_at // SECOND),
-        critical_options=grant.options,
+        critical_options=_options(grant, gateway),
         extensions=_extensions(grant),
         ca=ca,
         grant_id=grant.id,
     )
     if spec.valid_before_s <= now_s:
         raise Conflict("the grant ends within this second", "ask again: jitctl vm connect")
-    if why := wider(spec.body(1), grant, now):
+    if why := wider(spec.body(1), grant, now, gateway=gateway):
         raise Denied(f"the certificate would be wider than its grant: {why}")
     return spec
 
@@ -83,7 +90,7 @@ def shape_host(
     )
 
 
-def wider(body: CertificateBody, grant: Grant, now: Micros) -> str:
+def wider(body: CertificateBody, grant: Grant, now: Micros, *, gateway: str = "") -> str:
     """In what a certificate made at `now` goes beyond its grant; empty when in nothing (invariant 1)."""
     if body.type is not CertType.USER:
         return "it is not a user certificate"
@@ -93,13 +100,19 @@ def wider(body: CertificateBody, grant: Grant, now: Micros) -> str:
         return "validity"
     if body.valid_after * SECOND <= now - (BACKDATE_S + 1) * SECOND:
         return "validity before now"
-    if body.critical_options != grant.options:  # each one restricts, so a missing one widens
+    if body.critical_options != _options(grant, gateway):  # each one restricts, so a missing one widens
         return "critical options"
     if not set(body.extensions) <= set(_extensions(grant)):
         return "extensions"
     if body.key_id != user_key_id(grant.id, grant.holder.name):
         return "key id"
     return ""
+
+
+def _options(grant: Grant, gateway: str) -> tuple[tuple[str, str], ...]:
+    if not gateway:
+        return grant.options
+    return tuple(sorted((dict(grant.options) | {"source-address": gateway}).items()))
 
 
 def _extensions(grant: Grant) -> tuple[tuple[str, str], ...]:

@@ -118,7 +118,9 @@ def _plan(facts: _Facts, outside: Outside, caller: Caller) -> _Plan:
         raise Conflict(f"the grant has {state(grant, now)}", "ask again: jitctl vm connect")
     asked = Facts(host_facts(facts.host), now, caller.source)
     decision = still_permitted(grant, facts.target, facts.identity, asked, facts.policy)
-    spec = shape(narrow(grant, decision, now), facts.target, key, facts.authority.key, now)
+    path = outside.gateway
+    gateway = path.stands_for(grant.options) if path else ""
+    spec = shape(narrow(grant, decision, now), facts.target, key, facts.authority.key, now, gateway=gateway)
     return _Plan(facts, spec, decision.policy_digest)
 
 

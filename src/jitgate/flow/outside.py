@@ -14,12 +14,14 @@ from jitgate.flow.ports import Store
 from jitgate.flow.rates import Rates
 from jitgate.flow.serials import Serials
 from jitgate.identity.keys import RefusedKeys
+from jitgate.sessions.path import GatewayPath
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
     """`origins`: the addresses by which this service may be called. `hashing`: where passwords are hashed, few at a
-    time. `sealing_key`: opens TOTP seeds; it is not in the database. `waiting`: by person, who waits for the log."""
+    time. `sealing_key`: opens TOTP seeds; it is not in the database. `waiting`: by person, who waits for the log.
+    `gateway`: the way to hosts through us; None where there is none."""
 
     store: Store
     signer: Signer
@@ -34,6 +36,7 @@ class Outside:
     waiting: Counter[str] = field(default_factory=Counter)
     rates: Rates = field(default_factory=Rates)
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    gateway: GatewayPath | None = None
 
     def new_id(self, now: Micros) -> str:
         return new_id(now, self.random)

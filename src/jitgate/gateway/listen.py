@@ -1,20 +1,30 @@
 """One port for everything: accept, look at the first bytes without taking them, hand the socket on.
 
 A client that says nothing costs one socket and one timer until `FIRST_BYTES_S`; beyond `WAITING_MAX` of them the one
-that has been silent longest is closed for each new one. So silence neither uses the service up nor keeps others out:
-who means to speak does so within a round trip.
+that has been silent longest is closed for each new one, and beyond `PER_ADDRESS_MAX` of one address that address's. So
+silence neither uses the service up nor keeps others out: who means to speak does so within a round trip.
 """
 
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from jitgate.gateway import hello, proxy
+from jitgate.gateway.ready import peeked, taken
+from jitgate.ssh.wire import FormatError
 
 FIRST_BYTES_S = 10.0  # seconds; a slow mobile link sends its first packet well within
 WAITING_MAX = 1024  # connections at a time that are silent or in a handshake
+PER_ADDRESS_MAX = 256  # of them, from one address: behind one may be an office, but not the whole port
 ACCEPT_PAUSE_S = 0.1  # seconds to wait when the system has no descriptor left
+TUNNEL = b"jitgate-tunnel/1"
+"""The ALPN name of the tunnel (RFC 7301)."""
 
 _LOG = logging.getLogger("jitgate.gateway")
 
@@ -23,11 +33,40 @@ class Carries(StrEnum):
     """What a connection's first bytes say that it carries."""
 
     TLS = "tls"
+    TUNNEL = "tunnel"  # TLS whose ClientHello offers our own protocol
     HTTP = "http"
     SSH = "ssh"
 
 
-Handler = Callable[[socket.socket], Awaitable[None]]
+Handler = Callable[[socket.socket, str], Awaitable[None]]
+"""Takes an accepted connection and the address that it comes from."""
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """Those who wait, in the order of their coming, with the address that each is counted under."""
+
+    tasks: dict[asyncio.Task[None], str]
+    addresses: Counter[str]
+
+    def add(self, task: asyncio.Task[None], address: str) -> None:
+        if self.addresses[address] >= PER_ADDRESS_MAX:
+            self._hang_up(next(each for each, at in self.tasks.items() if at == address))
+        elif len(self.tasks) >= WAITING_MAX:
+            self._hang_up(next(iter(self.tasks)))
+        self.tasks[task] = address
+        self.addresses[address] += 1
+
+    def remove(self, task: asyncio.Task[None]) -> None:
+        address = self.tasks.pop(task, None)
+        if address is not None:
+            self.addresses[address] -= 1
+            if not self.addresses[address]:
+                del self.addresses[address]
+
+    def _hang_up(self, task: asyncio.Task[None]) -> None:
+        self.remove(task)
+        task.cancel()
 
 
 def carries(first: bytes) -> Carries | None:
@@ -39,69 +78,84 @@ def carries(first: bytes) -> Carries | None:
     return Carries.HTTP if first[:1].isalpha() and first[:1].isupper() else None
 
 
-async def listen(listener: socket.socket, handlers: Mapping[Carries, Handler]) -> None:
+async def listen(
+    listener: socket.socket,
+    handlers: Mapping[Carries, Handler],
+    proxies: tuple[IPv4Network | IPv6Network, ...] = (),
+) -> None:
     """Accept until cancelled. The listener is non-blocking and stays the caller's; each accepted socket is handed on
-    to the handler for what it carries, or closed."""
+    to the handler for what it carries, or closed. From `proxies` a PROXY header has to come first; it says the address.
+    """
     loop = asyncio.get_running_loop()
-    waiting: dict[asyncio.Task[None], None] = {}  # in the order of their coming
+    crowd = _Crowd({}, Counter())
     try:
         while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, peer = await loop.sock_accept(listener)
             except OSError as problem:  # out of descriptors: a pause lets others close theirs
                 _LOG.warning("cannot accept: %s", problem)
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
-            if len(waiting) >= WAITING_MAX:
-                oldest = next(iter(waiting))
-                del waiting[oldest]
-                oldest.cancel()
-            task = asyncio.create_task(_hand_on(connection, handlers))
-            waiting[task] = None
-            task.add_done_callback(partial(_gone, waiting, connection))
+            address = proxy.plain_address(peer[0])
+            proxied = any(ip_address(address) in network for network in proxies)
+            task = asyncio.create_task(_hand_on(connection, handlers, address, proxied=proxied))
+            crowd.add(task, "" if proxied else address)
+            task.add_done_callback(partial(_gone, crowd, connection))
     finally:
-        for task in waiting:
+        for task in crowd.tasks:
             task.cancel()
 
 
-def _gone(waiting: dict[asyncio.Task[None], None], connection: socket.socket, task: asyncio.Task[None]) -> None:
-    waiting.pop(task, None)
+def _gone(crowd: _Crowd, connection: socket.socket, task: asyncio.Task[None]) -> None:
+    crowd.remove(task)
     if task.cancelled():  # perhaps before it began, so it cannot close its connection itself
         connection.close()
 
 
-async def _hand_on(connection: socket.socket, handlers: Mapping[Carries, Handler]) -> None:
+async def _hand_on(
+    connection: socket.socket, handlers: Mapping[Carries, Handler], address: str, *, proxied: bool
+) -> None:
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(FIRST_BYTES_S):
-            first = await _peek(connection)
-        kind = carries(first)
+            if proxied:
+                address = await _proxied_source(connection) or address
+            kind = await _what(connection, handlers)
         handler = handlers.get(kind) if kind else None
         if handler is None:
             connection.close()
         else:
-            await handler(connection)
+            await handler(connection, address)
     except (OSError, TimeoutError):
+        connection.close()
+    except FormatError as problem:  # a listed proxy does not say what it has to
+        _LOG.warning("from a listed proxy: %s", problem, extra={"proxy": address})
         connection.close()
     except Exception:  # noqa: BLE001  # whatever it was, it is this connection's end and no other's
         connection.close()
         _LOG.exception("a connection crashed")
 
 
-async def _peek(connection: socket.socket) -> bytes:
-    """The first bytes that have come, left in the socket; empty when the client closed."""
-    loop = asyncio.get_running_loop()
-    readable: asyncio.Future[None] = loop.create_future()
-    descriptor = connection.fileno()
+async def _proxied_source(connection: socket.socket) -> str | None:
+    head = await taken(connection, proxy.HEAD)
+    rest = await taken(connection, size) if (size := proxy.rest_size(head)) else b""
+    return proxy.source(head, rest)
 
-    def on_readable() -> None:
-        if not readable.done():
-            readable.set_result(None)
 
-    loop.add_reader(descriptor, on_readable)
+async def _what(connection: socket.socket, handlers: Mapping[Carries, Handler]) -> Carries | None:
+    first = await peeked(connection, 1)
+    if first == b"S":  # also how a few methods of HTTP begin
+        first = await peeked(connection, 4)
+    kind = carries(first)
+    if kind is Carries.TLS and Carries.TUNNEL in handlers and await _offers_tunnel(connection):
+        return Carries.TUNNEL
+    return kind
+
+
+async def _offers_tunnel(connection: socket.socket) -> bool:
     try:
-        await readable
-    finally:
-        loop.remove_reader(descriptor)
-    return connection.recv(4, socket.MSG_PEEK)
+        size = hello.hello_size(await peeked(connection, hello.RECORD_HEAD))
+        return TUNNEL in hello.protocols(await peeked(connection, size))
+    except FormatError:
+        return False  # whatever it is, TLS itself will say no to it

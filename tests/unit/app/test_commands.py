@@ -13,7 +13,7 @@ from jitgate.app.commands import host as hosts
 from jitgate.app.commands import policy, user
 from jitgate.app.control import Json
 from jitgate.app.main import run
-from jitgate.app.serve import open_listener
+from jitgate.app.ports import open_listener
 from jitgate.core.errors import Conflict
 
 Jitgate = Callable[..., tuple[int, str, str]]

@@ -31,6 +31,11 @@ class Keys:
         row = self._c.execute(select(t.person_key).where(standing)).one_or_none()
         return None if row is None else RegisteredKey(row.id, row.person_id, key, row.comment, row.added_at)
 
+    def by_id(self, key_id: str) -> RegisteredKey | None:
+        standing = (t.person_key.c.id == key_id) & t.person_key.c.removed_at.is_(None)
+        row = self._c.execute(select(t.person_key).where(standing)).one_or_none()
+        return None if row is None else _key(row)
+
     def of_person(self, person_id: str) -> list[RegisteredKey]:
         mine = (t.person_key.c.person_id == person_id) & t.person_key.c.removed_at.is_(None)
         return [_key(row) for row in self._c.execute(select(t.person_key).where(mine).order_by(t.person_key.c.id))]

@@ -283,17 +283,35 @@ certificate = Table(
     _when("issued_at"),
 )
 
+# A connection that a gateway carries. `kill_*`: somebody wants it ended; the node that carries it sees that.
 session = Table(
     "session",
     metadata,
     _id(),
     _realm(),
     Column("kind", String(16), nullable=False),  # tunnel | jump | record | kubernetes ...
-    _ref("grant_id", "access_grant.id", nullable=True),
+    _ref("grant_id", "access_grant.id"),
+    _ref("person_id", "person.id", index=False),
+    _ref("key_id", "person_key.id", index=False),
+    _ref("host_id", "host.id", index=False),
+    _ref("node_id", "node.id", index=False),
     Column("target", String(128), nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("port", Integer, nullable=False),  # the gateway's own, towards the host
     _when("started_at"),
+    _when("ends_at"),
     _when("ended_at", nullable=True),
     Column("end_reason", Text, nullable=False),
+    Column("up", BigInteger, nullable=False),
+    Column("down", BigInteger, nullable=False),
+    _when("kill_at", nullable=True),
+)
+Index("ix_session_person", session.c.person_id, session.c.id)
+Index(
+    "ix_session_open",
+    session.c.node_id,
+    sqlite_where=text("ended_at IS NULL"),
+    postgresql_where=text("ended_at IS NULL"),
 )
 
 node = Table(

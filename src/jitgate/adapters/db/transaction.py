@@ -14,6 +14,7 @@ from jitgate.adapters.db.keys import Keys
 from jitgate.adapters.db.log import Log
 from jitgate.adapters.db.people import People
 from jitgate.adapters.db.policies import Policies
+from jitgate.adapters.db.sessions import Sessions
 from jitgate.adapters.db.sign_ins import SignIns
 from jitgate.adapters.db.throttles import Throttles
 
@@ -35,6 +36,7 @@ class Transaction:
         self.grants = Grants(connection)
         self.certificates = Certificates(connection)
         self.authorities = Authorities(connection)
+        self.sessions = Sessions(connection)
         self.log = Log(connection)
 
     def value(self, name: str) -> str | None:

@@ -1,0 +1,76 @@
+"""The ports that the service opens, and what each does with what comes."""
+
+import contextlib
+import errno
+import socket
+from typing import NamedTuple
+
+from jitgate.app.http import HttpServer
+from jitgate.app.settings import Settings, split_address
+from jitgate.core.errors import BadInput, Conflict
+from jitgate.gateway.listen import Carries, Handler
+from jitgate.gateway.settings import Network
+from jitgate.gateway.ssh_refusal import refuse_ssh
+from jitgate.gateway.tunnel import Tunnels
+
+BACKLOG = 1024
+
+
+class Port(NamedTuple):
+    """What `gateway.listen` takes."""
+
+    listener: socket.socket
+    handlers: dict[Carries, Handler]
+    proxies: tuple[Network, ...]
+
+
+def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None) -> list[Port]:
+    """The one port, and where it is set the tunnel's own. Raises `Conflict` where another program has one."""
+    gateway, (host, number) = settings.gateway, split_address(settings.listen)
+    handlers: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.HTTP: http.take}
+    if settings.url.startswith("https:"):
+        handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: http.take if _is_loopback(host) else _refuse_plain}
+    if tunnels:
+        handlers[Carries.TUNNEL] = tunnels.take
+    ports = [Port(open_listener(host, number), handlers, gateway.proxies if gateway.proxy_on == "all" else ())]
+    if tunnels and gateway.listen:
+        try:
+            listener = open_listener(*split_address(gateway.listen))
+        except BaseException:
+            ports[0].listener.close()
+            raise
+        ports.append(Port(listener, {Carries.SSH: refuse_ssh, Carries.TLS: tunnels.take}, gateway.proxies))
+    return ports
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Raises `Conflict` where another program has the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        what = f"{host} port {port} is taken by another program"
+        raise Conflict(what, "ss -ltnp shows by which; or set another `listen` in the settings") from None
+    listener.setblocking(False)
+    return listener
+
+
+def check_plain(settings: Settings) -> None:
+    host, _ = split_address(settings.listen)
+    if settings.url.startswith("http:") and not _is_loopback(host):
+        raise BadInput("plain HTTP beyond this machine", "make the url https://... or listen on 127.0.0.1")
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"127.0.0.1", "::1", "localhost"}
+
+
+async def _refuse_plain(connection: socket.socket, _source: str) -> None:
+    """A person who typed http:// where only HTTPS is served."""
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.sendall(
+            b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2, HTTP/1.1\r\nConnection: Upgrade, close\r\n"
+            b"Content-Type: text/plain\r\nContent-Length: 25\r\n\r\nthis port speaks https://"
+        )

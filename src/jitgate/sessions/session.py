@@ -1,0 +1,56 @@
+"""A session: one connection to a host that the gateway carries, from its admission to its end."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jitgate.core.clock import Micros
+
+
+class Why(StrEnum):
+    """Why a session ended, as it stands in the log and in lists. The first two are the ordinary ends."""
+
+    CLIENT_CLOSED = "the client closed it"
+    HOST_CLOSED = "the host closed it"
+    CLIENT_GONE = "the client's connection broke"
+    HOST_GONE = "the host's connection broke"
+    HALF_CLOSED = "one side had closed and the other said nothing"
+    DEADLINE = "its time was up"
+    GRANT_ENDED = "its grant was ended"
+    PERSON_DISABLED = "its person was disabled"
+    KEY_REMOVED = "its key was removed"
+    HOST_REMOVED = "its host was removed"
+    KILLED = "it was killed"
+    STOPPED = "the gateway stopped"
+    CRASHED = "the gateway crashed"
+    LOST = "its gateway stopped answering"
+    BLIND = "the gateway could not ask the database for too long"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`source`: the client's address. `node`: which process carries it. `port`: the gateway's own port towards the
+    host, which sshd logs. `up`, `down`: bytes to the host and from it, known at the end."""
+
+    id: str
+    realm: str
+    grant_id: str
+    person_id: str
+    person_name: str
+    key_id: str
+    host_id: str
+    host: str
+    login: str
+    node: str
+    source: str
+    port: int
+    opened_at: Micros
+    ends_at: Micros
+    ended_at: Micros | None = None
+    end_reason: str = ""
+    up: int = 0
+    down: int = 0
+    kind: str = "tunnel"
+
+    @property
+    def target(self) -> str:
+        return f"{self.login}@host:{self.host}"
