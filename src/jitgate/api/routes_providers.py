@@ -97,5 +97,4 @@ async def _evidence(request: Request, body: ProviderSignInRequest, subject: str)
 
 
 def _json(outside: Outside, identity: LinkedIdentity) -> Json:
-    known = (each.settings for each in outside.elsewhere.providers.values())
-    return identity_json(identity, next((each.name for each in known if each.issuer == identity.issuer), ""))
+    return identity_json(identity, outside.elsewhere.named(identity.issuer))

@@ -12,10 +12,10 @@ from jitgate.app.control import Act, Json
 from jitgate.audit.events import Actor
 from jitgate.core.clock import rfc3339
 from jitgate.core.secret import Secret
-from jitgate.flow import hosts, people, policy
+from jitgate.flow import hosts, identities, people, policy
 from jitgate.flow.outside import Outside
 from jitgate.identity import totp
-from jitgate.identity.model import Person
+from jitgate.identity.model import LinkedIdentity, Person
 from jitgate.policy.bundle import load_text
 from jitgate.sessions.model import Host
 
@@ -26,6 +26,9 @@ def acts(outside: Outside) -> Mapping[str, Act]:
         for name, act in {
             "user add": _user_add,
             "user ls": _user_ls,
+            "user show": _user_show,
+            "user link": _user_link,
+            "user unlink": _user_unlink,
             "user disable": _user_disable,
             "user enable": _user_enable,
             "host add": _host_add,
@@ -38,6 +41,11 @@ def acts(outside: Outside) -> Mapping[str, Act]:
 
 
 async def _user_add(outside: Outside, actor: Actor, told: Json) -> Json:
+    if told.get("no_password"):
+        added = await people.add_plain_person(
+            outside, actor, told["name"], groups=told["groups"], admin=told["admin"]
+        )
+        return {"person": _person(added)}
     password = told.get("password")
     made = await people.add_person(
         outside,
@@ -57,6 +65,21 @@ async def _user_add(outside: Outside, actor: Actor, told: Json) -> Json:
 
 async def _user_ls(outside: Outside, _actor: Actor, _told: Json) -> Json:
     return {"users": [_person(person) for person in await people.list_people(outside)]}
+
+
+async def _user_show(outside: Outside, _actor: Actor, told: Json) -> Json:
+    person, found = await identities.person_with_identities(outside, told["name"])
+    return {"person": _person(person), "identities": [_identity(outside, each) for each in found]}
+
+
+async def _user_link(outside: Outside, actor: Actor, told: Json) -> Json:
+    linked = await identities.link_identity(outside, actor, told["name"], told["provider"], told["subject"])
+    return {"identity": _identity(outside, linked)}
+
+
+async def _user_unlink(outside: Outside, actor: Actor, told: Json) -> Json:
+    gone = await identities.unlink_identity(outside, actor, told["name"], told["provider"], told["subject"])
+    return {"identity": _identity(outside, gone)}
 
 
 async def _user_disable(outside: Outside, actor: Actor, told: Json) -> Json:
@@ -130,6 +153,16 @@ def _person(person: Person) -> dict[str, Any]:
         "admin": person.admin,
         "disabled_at": None if person.disabled_at is None else rfc3339(person.disabled_at),
         "created_at": rfc3339(person.created_at),
+    }
+
+
+def _identity(outside: Outside, identity: LinkedIdentity) -> dict[str, Any]:
+    return {
+        "id": identity.id,
+        "provider": outside.elsewhere.named(identity.issuer),
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "linked_at": rfc3339(identity.linked_at),
     }
 
 

@@ -18,10 +18,13 @@ _COMMANDS: Entries = {
     "serve": ("serve:serve", "Run the service."),
     "demo": ("demo:demo", "Everything on loopback, with a tour of the main job."),
     "user": (
-        "Local users.",
+        "Users.",
         {
-            "add": ("user:add", "Add a user with a password and a one-time code."),
+            "add": ("user:add", "Add a user, with a password and a one-time code or without."),
             "ls": ("user:list_users", "List the users."),
+            "show": ("user_link:show_user", "Show a user with their identities at providers."),
+            "link": ("user_link:link", "Link an identity of a provider to a user."),
+            "unlink": ("user_link:unlink", "Take such a link away."),
             "disable": ("user:disable", "Take a user's access away, at once."),
             "enable": ("user:enable", "Give it back."),
         },

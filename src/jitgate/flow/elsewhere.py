@@ -51,3 +51,7 @@ class Elsewhere:
 
     providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
     directory: Directory = field(default_factory=NoDirectory)
+
+    def named(self, issuer: str) -> str:
+        """The name of the provider with this issuer; empty if none is set up."""
+        return next((name for name, each in self.providers.items() if each.settings.issuer == issuer), "")

@@ -104,7 +104,7 @@ async def unlink_identity(outside: Outside, actor: Actor, name: str, provider: s
         mine = [each for each in tx.identities.of_person(person.id) if each.issuer == issuer]
         found = [each for each in mine if subject in ("", each.subject)]
         if not found:
-            raise NotFound(f"{shown(name)} is not linked to that identity of {provider}", "jitgate user show NAME")
+            raise NotFound(f"{shown(name)} is not linked to that identity of {provider}", f"jitgate user show {name}")
         if len(found) > 1:
             raise Conflict(f"{shown(name)} has {len(found)} identities of {provider}", "name one: --subject SUBJECT")
         _unlink(tx, outside, person, actor, found[0])
@@ -113,9 +113,14 @@ async def unlink_identity(outside: Outside, actor: Actor, name: str, provider: s
     return await outside.store.write(job)
 
 
-async def identities_of(outside: Outside, name: str) -> list[LinkedIdentity]:
-    """Of a person, for an operator."""
-    return await outside.store.read(lambda tx: tx.identities.of_person(_named(tx, name).id))
+async def person_with_identities(outside: Outside, name: str) -> tuple[Person, list[LinkedIdentity]]:
+    """For an operator."""
+
+    def job(tx: Tx) -> tuple[Person, list[LinkedIdentity]]:
+        person = _named(tx, name)
+        return person, tx.identities.of_person(person.id)
+
+    return await outside.store.read(job)
 
 
 def _unlink(tx: Tx, outside: Outside, person: Person, actor: Actor, identity: LinkedIdentity) -> None:

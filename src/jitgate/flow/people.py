@@ -42,34 +42,50 @@ async def add_person(
         password = passwords.generate_password(outside.random)
     passwords.check_strength(password, name)
     now = outside.clock()
-    person = Person(outside.new_id(now), name, tuple(dict.fromkeys(groups)), admin, None, now)
+    person = _new(outside, name, groups, admin=admin)
     seed = totp.new_seed(outside.random)
     sealed = sealing.seal(outside.sealing_key, sealing.TOTP_SEED, person.id, seed, outside.random)
     hashed = await asyncio.get_running_loop().run_in_executor(
         outside.hashing, passwords.hash_password, password, outside.random
     )
     credential = Credential(person.id, hashed, sealed, 0)
-
-    def job(tx: Tx) -> None:
-        if tx.people.by_name(name) is not None:
-            raise Conflict(f"there is a person {shown(name)} already", "choose another name, or: jitgate user ls")
-        tx.people.add(person, credential, outside.new_id(now))
-        detail = (("groups", " ".join(person.groups)), ("admin", int(admin)))
-        tx.log.append(
-            Event(
-                EventType.PERSON_ADDED,
-                "done",
-                now,
-                DEFAULT_REALM,
-                actor,
-                subject=person.id,
-                subject_name=name,
-                detail=detail,
-            )
-        )
-
-    await outside.store.write(job)
+    await outside.store.write(lambda tx: write_person(tx, actor, person, credential, outside.new_id(now)))
     return NewPerson(person, password, seed, totp.uri(seed, name, issuer))
+
+
+async def add_plain_person(
+    outside: Outside, actor: Actor, name: str, *, groups: Sequence[str] = (), admin: bool = False
+) -> Person:
+    """Somebody without a password: they sign in by a provider that an identity of theirs is linked to."""
+    check_name("person", name)
+    person = _new(outside, name, groups, admin=admin)
+    await outside.store.write(lambda tx: write_person(tx, actor, person, None, ""))
+    return person
+
+
+def _new(outside: Outside, name: str, groups: Sequence[str], *, admin: bool) -> Person:
+    now = outside.clock()
+    return Person(outside.new_id(now), name, tuple(dict.fromkeys(groups)), admin, None, now)
+
+
+def write_person(tx: Tx, actor: Actor, person: Person, credential: Credential | None, identity_id: str) -> None:
+    """Inside a transaction: the person and the event. Raises `Conflict` if somebody has the name."""
+    if tx.people.by_name(person.name) is not None:
+        raise Conflict(f"there is a person {shown(person.name)} already", "choose another name, or: jitgate user ls")
+    tx.people.add(person, credential, identity_id)
+    detail = (("groups", " ".join(person.groups)), ("admin", int(person.admin)))
+    tx.log.append(
+        Event(
+            EventType.PERSON_ADDED,
+            "done",
+            person.created_at,
+            DEFAULT_REALM,
+            actor,
+            subject=person.id,
+            subject_name=person.name,
+            detail=detail,
+        )
+    )
 
 
 async def disable_person(outside: Outside, actor: Actor, name: str) -> Person:

@@ -12,8 +12,9 @@ from jitgate.core.text import check_name, shown
 from jitgate.flow.directory import directory_groups
 from jitgate.flow.elsewhere import Provider
 from jitgate.flow.outside import Outside
+from jitgate.flow.people import write_person
 from jitgate.flow.ports import Tx
-from jitgate.flow.sign_in import Said, SignedIn, complete, record_refusal, refusal_of_stranger
+from jitgate.flow.sign_in import Said, SignedIn, complete, publish, record_refusal, refusal_of_stranger
 from jitgate.identity.keys import parse_key_line
 from jitgate.identity.model import LinkedIdentity, Person
 from jitgate.identity.nonce import nonce_for, proof_subject
@@ -109,10 +110,11 @@ async def finish(outside: Outside, known: Known, source: str, *, device: str = "
             hint = f"the provider has to give {settings.directory_claim}, or name another directory_claim"
             raise TokenRefused("the ID token does not say who it is in the directory", hint, code="token_claims")
         await directory_groups(outside, settings, token.directory_name)
+    since = outside.clock()
     done = await outside.store.write(lambda tx: _finish(tx, outside, known, source, device))
     if isinstance(done, Error):
         raise done
-    return done
+    return await publish(outside, done, source, since=since)
 
 
 def _finish(tx: Tx, outside: Outside, known: Known, source: str, device: str) -> SignedIn | Error:
@@ -165,19 +167,7 @@ def _new_person(tx: Tx, outside: Outside, known: Known) -> Person | Error:
         return Denied(what, hint, code="person_taken")
     person = Person(outside.new_id(now), name, (), False, None, now)
     service = Actor("service")
-    tx.people.add(person, None, "")
-    tx.log.append(
-        Event(
-            EventType.PERSON_ADDED,
-            "done",
-            now,
-            DEFAULT_REALM,
-            service,
-            subject=person.id,
-            subject_name=name,
-            detail=(("groups", ""), ("admin", 0)),
-        )
-    )
+    write_person(tx, service, person, None, "")
     link(tx, outside, person, service, token.issuer, token.subject, how="created")
     return person
 

@@ -21,6 +21,7 @@ PASSWORD_MAX = 4096  # bytes read from a password file
     jitgate user add alice --group engineers
     jitgate user add bob --group engineers --group dba --admin
     printf %s "$PASSWORD" | jitgate user add carol --password-file -
+    jitgate user add dave --no-password
     """)
 )
 @click.argument("name")
@@ -29,13 +30,29 @@ PASSWORD_MAX = 4096  # bytes read from a password file
 @click.option("--group", "groups", multiple=True, help="A group that roles may name.")
 @click.option("--admin", is_flag=True, help="May read the whole log and end anybody's grant.")
 @click.option("--password-file", metavar="FILE", help="Read the password from FILE (- is stdin) instead of making one.")
+@click.option("--no-password", is_flag=True, help="They sign in by an identity provider only: jitgate user link.")
 def add(
-    name: str, *, config: Path, output: str, groups: tuple[str, ...], admin: bool, password_file: str | None
+    name: str,
+    *,
+    config: Path,
+    output: str,
+    groups: tuple[str, ...],
+    admin: bool,
+    password_file: str | None,
+    no_password: bool,
 ) -> None:
     """Add a user. Shows, once, the password if it was made here, and the one-time code's secret as a QR code."""
 
+    if no_password and password_file is not None:
+        raise click.UsageError("--no-password and --password-file exclude each other")
     for group in groups:
         check_name("group", group)
+    if no_password:
+        told = {"name": name, "groups": list(groups), "admin": admin, "no_password": True}
+        show(output, operate(settings_of(config), "user add", told), [f"user      {name}"])
+        hint = f"jitgate user link {name} --provider PROVIDER --subject SUBJECT"
+        click.echo(f"jitgate: {name} has no password: {hint}", err=True)
+        return
     password = None if password_file is None else _password(password_file)
     told = {"name": name, "groups": list(groups), "admin": admin, "password": password}
     done = operate(settings_of(config), "user add", told)
