@@ -7,59 +7,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
 import pytest
+from tests import people
+from tests.people import Person
 
 from jitgate.app.demo.world import World, open_world
 from jitgate.app.local_sshd import LocalHost
 from jitgate.ssh.cert import parse_certificate_line
 
-SOURCE = Path(__file__).parents[2] / "src"
 REASON = ("--reason", "disk full, OPS-12")
-Done = subprocess.CompletedProcess[str]
-
-
-@dataclass(frozen=True)
-class Person:
-    """A home of somebody's, and what they run there."""
-
-    home: Path
-    world: World
-
-    @property
-    def state(self) -> Path:
-        return self.home / ".local/state/jitctl/default"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return self.world.environment(self.home) | {"PYTHONPATH": str(SOURCE)}
-
-    def run(self, *command: str, stdin: str = "", **more: str) -> Done:
-        return subprocess.run(
-            command,
-            env=self.environment | more,
-            cwd=self.home,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            start_new_session=True,  # no terminal
-        )
-
-    def jitctl(self, *arguments: str, status: int = 0, stdin: str = "", **more: str) -> Done:
-        done = self.run(sys.executable, "-m", "jitgate.cli", *arguments, stdin=stdin, **more)
-        assert done.returncode == status, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def ssh(self, *arguments: str, status: int = 0, stdin: str = "", **more: str) -> Done:
-        """Plain ssh with the person's own config, which includes ours."""
-        done = self.run("ssh", "-F", str(self.home / ".ssh/config"), *arguments, stdin=stdin, **more)
-        assert done.returncode == status, done.stderr
-        return done
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +31,7 @@ def world(programs: Mapping[str, Path]) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def sign_in(world: World) -> Callable[[str], Person]:
     """`sign_in("alice")`: once in a module, because a code works once."""
-
-    def login(name: str) -> Person:
-        person = Person(world.people[name].home, world)
-        password = f"{world.people[name].password.reveal()}\n"
-        given = ("--user", name, "--password-file", "-", "--code", world.people[name].code())
-        person.jitctl("login", world.url, *given, stdin=password)
-        return person
-
-    return login
+    return lambda name: people.sign_in(world, name)
 
 
 @pytest.fixture(scope="module")
