@@ -42,9 +42,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
 
 async def _user_add(outside: Outside, actor: Actor, told: Json) -> Json:
     if told.get("no_password"):
-        added = await people.add_plain_person(
-            outside, actor, told["name"], groups=told["groups"], admin=told["admin"]
-        )
+        added = await people.add_plain_person(outside, actor, told["name"], groups=told["groups"], admin=told["admin"])
         return {"person": _person(added)}
     password = told.get("password")
     made = await people.add_person(
