@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # tests that need no service do not load one
     from tests.service import Nursery, Service
     from tests.world import World
 
+    from jitgate.app.demo.openbao import OpenBao
+
 IN_CI = bool(os.environ.get("CI"))
 UNIT = Path(__file__).parent / "unit"
 
@@ -116,6 +118,15 @@ def world(world_template: Path, tmp_path: Path) -> "Iterator[World]":
 
     with open_world(world_template, tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def openbao(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[OpenBao]":
+    """A real OpenBao with TLS and raft storage, one for all tests that leave others alone (tests/openbao.py)."""
+    from tests.openbao import running_bao  # noqa: PLC0415  # loading it takes seconds
+
+    with running_bao(tmp_path_factory.mktemp("openbao")) as bao:
+        yield bao
 
 
 @pytest.fixture(scope="session")

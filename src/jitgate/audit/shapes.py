@@ -104,7 +104,7 @@ SHAPES: dict[EventType, Shape] = {
     EventType.SIGN_IN_FLOOD: _shape("refused", "source", "", "count#", "since# code"),
     EventType.KEY_REGISTERED: _shape("allowed", "person", "", "fingerprint algorithm", "key how"),
     EventType.KEY_REFUSED: _shape("refused", "", "checks", "", "fingerprint algorithm code"),
-    EventType.KEY_REMOVED: _shape("done", "", "subject subject_name reason", "fingerprint", "key"),
+    EventType.KEY_REMOVED: _shape("done", "", "subject subject_name reason", "fingerprint", "key why"),
     EventType.HOST_ADDED: _shape("done", "target", "reason", "fingerprint", "address port# logins labels"),
     EventType.HOST_CHANGED: _shape("done", "target", "reason", "", "fingerprint address port# logins labels"),
     EventType.HOST_REMOVED: _shape("done", "target", "reason"),

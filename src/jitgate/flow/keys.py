@@ -6,6 +6,7 @@ from jitgate.core.errors import BadInput, Error, NotFound
 from jitgate.flow.caller import Caller, check_again, refusal_event
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.registry import publish_key, withdraw_key
 from jitgate.identity import keys
 from jitgate.identity.model import RegisteredKey
 from jitgate.identity.proof import LEEWAY, ProofClaim, verify_proof
@@ -35,11 +36,13 @@ async def add_key(
         key, comment = keys.parse_key_line(unverified_line, outside.refused_keys)
         if verify_proof(unverified_proof, claim, origins=outside.origins, now=now) != key:
             raise BadInput("the new key did not sign this request", "sign with the key that is to be added")
-        return await outside.store.write(job)
+        registered = await outside.store.write(job)
+        await publish_key(outside, registered, caller.identity.name, caller.source, since=now)
     except Error as error:
         event = refusal_event(outside, caller, EventType.KEY_REFUSED, error)
         await outside.store.write(lambda tx: tx.log.append(event))
         raise
+    return registered
 
 
 async def remove_key(outside: Outside, caller: Caller, key_id: str) -> RegisteredKey:
@@ -60,11 +63,13 @@ async def remove_key(outside: Outside, caller: Caller, key_id: str) -> Registere
         return mine
 
     try:
-        return await outside.store.write(job)
+        removed = await outside.store.write(job)
     except Error as error:
         event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error)
         await outside.store.write(lambda tx: tx.log.append(event))
         raise
+    await withdraw_key(outside, removed, caller.identity.name)
+    return removed
 
 
 def register_key(

@@ -10,7 +10,7 @@ from jitgate.core.ids import Random, new_id
 from jitgate.core.secret import Secret
 from jitgate.flow.elsewhere import Elsewhere
 from jitgate.flow.floods import Floods
-from jitgate.flow.ports import Store
+from jitgate.flow.ports import KeyRegistry, RowsAlone, Store
 from jitgate.flow.rates import Rates
 from jitgate.flow.serials import Serials
 from jitgate.identity.keys import RefusedKeys
@@ -36,6 +36,8 @@ class Outside:
     waiting: Counter[str] = field(default_factory=Counter)
     rates: Rates = field(default_factory=Rates)
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    key_registry: KeyRegistry = field(default_factory=RowsAlone)
+    """What has to agree with the rows of people's keys."""
     gateway: GatewayPath | None = None
 
     def new_id(self, now: Micros) -> str:

@@ -14,6 +14,7 @@ from jitgate.audit.query import Query
 from jitgate.ca.realms import Authority
 from jitgate.core.clock import Micros
 from jitgate.grants.model import Grant
+from jitgate.identity.keys import Standing
 from jitgate.identity.model import Credential, DeviceSignIn, LinkedIdentity, Person, RegisteredKey, SignIn
 from jitgate.identity.throttle import Throttle
 from jitgate.sessions.model import Host
@@ -238,6 +239,39 @@ class Tx(Protocol):
         ...
 
     def move_epoch(self) -> None: ...
+
+
+class KeyRegistry(Protocol):
+    """A registry of people's keys that has to agree with the rows. `owner`: the person's name.
+
+    Every method raises `core.errors.Unreachable` when it cannot tell: then no key counts.
+    """
+
+    async def confirm(self, owner: str, registered: RegisteredKey) -> Standing:
+        """What it says of a row's key, as of some seconds ago at most."""
+        ...
+
+    async def put(self, owner: str, registered: RegisteredKey) -> bool:
+        """Have an entry that agrees with the row; True if there was none. `Conflict` for one that differs."""
+        ...
+
+    async def remove(self, owner: str, registered: RegisteredKey) -> None:
+        """That there is no such entry is no error."""
+        ...
+
+
+class RowsAlone:
+    """The registry that the database itself is."""
+
+    async def confirm(self, owner: str, registered: RegisteredKey) -> Standing:
+        del owner, registered
+        return Standing.AGREES
+
+    async def put(self, owner: str, registered: RegisteredKey) -> bool:
+        del owner, registered
+        return False
+
+    async def remove(self, owner: str, registered: RegisteredKey) -> None: ...
 
 
 class Store(Protocol):

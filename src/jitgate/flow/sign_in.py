@@ -13,6 +13,7 @@ from jitgate.flow.caller import Caller
 from jitgate.flow.keys import register_key
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.registry import publish_key
 from jitgate.identity import passwords, throttle
 from jitgate.identity.model import RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.identity.sign_in import (
@@ -73,12 +74,37 @@ async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn
         else (await outside.store.write(lambda tx: _finish(tx, outside, account, answer, new_hash, source)))
     )
     if isinstance(finished, SignedIn):
-        return finished
+        try:
+            return await publish(outside, finished, source, since=now)
+        except Error as error:
+            finished = error
     if isinstance(finished, SignInRefused):
         await record_refusal(outside, refusal_of_stranger(outside, finished.why.value, finished.person_id, source))
         raise finished.error()
     await record_refusal(outside, refusal_of_stranger(outside, finished.code, "", source))
     raise finished
+
+
+async def publish(outside: Outside, done: SignedIn, source: str, *, since: Micros) -> SignedIn:
+    """Have the key registry know the key before the token leaves; else the sign-in has ended before it began.
+
+    `since`: a moment before the transaction that wrote it. Raises `Unreachable`, `Conflict`.
+    """
+    try:
+        await publish_key(outside, done.key, done.identity.name, source, since=since)
+    except Error as error:
+        why = error.what
+        await outside.store.write(lambda tx: _end(tx, outside, done, source, why))
+        raise
+    return done
+
+
+def _end(tx: Tx, outside: Outside, done: SignedIn, source: str, why: str) -> None:
+    now, actor = outside.clock(), Actor("person", done.identity.person_id, done.identity.name)
+    tx.sign_ins.end(done.sign_in.id, now)
+    tx.move_epoch()
+    detail = (("sign_in", done.sign_in.id), ("why", why))
+    tx.log.append(Event(EventType.SIGN_IN_ENDED, "done", now, DEFAULT_REALM, actor, source=source, detail=detail))
 
 
 async def sign_out(outside: Outside, caller: Caller) -> None:

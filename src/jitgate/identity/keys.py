@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from enum import Enum
 
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput, Conflict, TooMany, Unsafe
@@ -15,6 +16,14 @@ _LINE = re.compile(r"(SHA256:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])(?:\s.*)?", re.
 
 RefusedKeys = frozenset[str]
 """SHA-256 fingerprints, as `ssh-keygen -l` prints them, of keys that are never registered nor certified."""
+
+
+class Standing(Enum):
+    """What a key registry beside the database says of a row's key."""
+
+    AGREES = "agrees"
+    GONE = "gone"  # there is no such entry
+    DIFFERS = "differs"  # there is one, of another person or another key
 
 
 def parse_key_line(unverified_line: str, refused: RefusedKeys) -> tuple[PublicKey, str]:
