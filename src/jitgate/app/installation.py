@@ -6,22 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jitgate.adapters.db.store import create_installation
+from jitgate.adapters.db.store import check_empty, create_installation, open_read_only
 from jitgate.adapters.signers.files import write_key, write_new
 from jitgate.app.settings import Settings
 from jitgate.app.tls import login_url, make_authority
-from jitgate.audit.checkpoint import verifier_key
+from jitgate.audit.checkpoint import parse_verifier_key, verifier_key
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.ca.rules import default_rules
 from jitgate.core.clock import Clock
-from jitgate.core.errors import Conflict, Unsafe
-from jitgate.core.ids import Random, new_id
+from jitgate.core.errors import Conflict, NotFound, Unsafe
+from jitgate.core.ids import Random, is_id, new_id
 from jitgate.core.secret import Secret
+from jitgate.core.text import shown
 from jitgate.identity.sealing import KEY_BYTES
 from jitgate.ssh.private import generate_ed25519
 
 USER_KEY, HOST_KEY, LOG_KEY = "user_ca", "host_ca", "log"
 RULES = "signer.toml"
+
+
+COPIED = (RULES, "sealing.key", "log.key", "tls/ca.pem", "tls/ca.key")
+"""What all nodes of an installation have alike, beside the keys; `signed/` and `node` are each node's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,13 @@ class Made:
 
 
 def make_installation(config: Path, settings: Settings, clock: Clock, random: Random = os.urandom) -> Made:
-    """Write settings, keys, TLS authority and database. Raises `Conflict` if any of it is there already."""
-    if config.exists():
-        raise Conflict(f"there are settings at {config} already", "choose another file with --config")
-    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(settings.state.iterdir()):
-        raise Conflict(f"{settings.state} is not empty", "choose another folder with --state")
-    settings.state.chmod(0o700)
+    """Write settings, keys, TLS authority and database. Raises `Conflict` if any of it is there already.
+
+    A database on a server is there before, and empty; nothing is written if it is not.
+    """
+    _check_new(config, settings.state)
+    check_empty(settings.database_url)
+    _make_state(settings.state)
     now = clock()
     origin = log_origin(settings)
     settings.keys_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,6 +55,7 @@ def make_installation(config: Path, settings: Settings, clock: Clock, random: Ra
     write_new(rules_file(settings), rules.encode())
     list_folder(settings).mkdir(mode=0o700)
     write_new(settings.state / "sealing.key", random(KEY_BYTES))
+    write_new(_node_file(settings), f"{new_id(now, random)}\n".encode())
     if settings.self_made_tls:
         make_authority(settings, now)
     create_installation(
@@ -58,6 +64,65 @@ def make_installation(config: Path, settings: Settings, clock: Clock, random: Ra
         values={"installation": new_id(now, random), "epoch": "0"},
         now=now,
     )
+    return _settle(config, settings)
+
+
+def join_installation(config: Path, settings: Settings, other: Path, clock: Clock, random: Random = os.urandom) -> Made:
+    """Make a further node of the installation whose first node has the state folder `other`, or a copy of it.
+
+    It has the same keys and the same database, and a list and an id of its own. Raises `Conflict`, `NotFound`.
+    """
+    _check_new(config, settings.state)
+    with open_read_only(settings.database_url) as tx:
+        origin, _ = parse_verifier_key(_of(other, "log.key").decode())
+        if tx.log.origin() != origin:
+            what = f"{other} is a node of {shown(origin)}, and the database holds {shown(tx.log.origin())}"
+            raise Conflict(what, "--database of the same installation")
+    copied = [name for name in COPIED if settings.self_made_tls or not name.startswith("tls/")]
+    if not settings.ca_keys:
+        copied += [f"keys/{path.name}" for path in sorted((other / "keys").iterdir())]
+    contents = {name: _of(other, name) for name in copied}
+    _make_state(settings.state)
+    for name, content in contents.items():
+        (settings.state / name).parent.mkdir(mode=0o700, exist_ok=True)
+        write_new(settings.state / name, content)
+    list_folder(settings).mkdir(mode=0o700)
+    write_new(_node_file(settings), f"{new_id(clock(), random)}\n".encode())
+    return _settle(config, settings)
+
+
+def node_id(settings: Settings) -> str:
+    """Which node this state folder is of. A copy of the folder is not another node: `jitgate init --join` makes one."""
+    found = _node_file(settings).read_text().strip()
+    if not is_id(found):
+        raise Unsafe(f"{_node_file(settings)} is not the file that jitgate init wrote", "put it back from its backup")
+    return found
+
+
+def _node_file(settings: Settings) -> Path:
+    return settings.state / "node"
+
+
+def _of(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"no {name} in {folder}", "--join the state folder of another node, or a copy of it") from None
+
+
+def _check_new(config: Path, state: Path) -> None:
+    if config.exists():
+        raise Conflict(f"there are settings at {config} already", "choose another file with --config")
+    if state.exists() and any(state.iterdir()):
+        raise Conflict(f"{state} is not empty", "choose another folder with --state")
+
+
+def _make_state(state: Path) -> None:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.chmod(0o700)
+
+
+def _settle(config: Path, settings: Settings) -> Made:
     config.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     write_new(config, _toml(settings).encode())
     return Made(config, login_url(settings))

@@ -77,7 +77,7 @@ async def serve(
             if tunnels:
                 await tunnels.start()
             control = await serve_control(settings.state, acts(outside))
-            await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("parts", "api"))
+            await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("node", outside.node))
             metrics_port = telemetry.listen(settings.metrics) if settings.metrics else None
             serving = contexts(tls, tunnels)
             async with asyncio.TaskGroup() as tasks:
@@ -110,7 +110,7 @@ async def serve(
                 await control.stop()
                 await clock
             await _flush_floods(outside, everything=True)
-            await _record(outside, EventType.SERVICE_STOPPED)
+            await _record(outside, EventType.SERVICE_STOPPED, ("node", outside.node))
             await _sign(outside, telemetry)
 
 
@@ -154,6 +154,8 @@ async def _load_tls(serving: Iterable[ssl.SSLContext], settings: Settings, outsi
 
 
 async def _reconcile(outside: Outside) -> None:
+    name, now = socket.gethostname(), outside.clock()
+    await outside.store.write(lambda tx: tx.nodes.seen(outside.node, name, now))
     if found := await reconcile(outside, settled=MINUTE):
         _LOG.warning("certificates were signed that never left", extra={"count": found})
 

@@ -11,7 +11,7 @@ from jitgate.adapters.oidc.provider import open_providers
 from jitgate.adapters.signers.process import SignerSettings, open_signer
 from jitgate.app.gateway import gateway_path
 from jitgate.app.hashing import Hashing
-from jitgate.app.installation import list_folder, rules_file, sealing_key
+from jitgate.app.installation import list_folder, node_id, rules_file, sealing_key
 from jitgate.app.settings import Settings
 from jitgate.audit.events import Actor
 from jitgate.core.clock import Clock, system_clock
@@ -44,6 +44,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 hashing=hashing,
                 origins=settings.origins,
                 refused_keys=_refused_keys(settings),
+                node=node_id(settings),
                 elsewhere=Elsewhere(providers),
                 gateway=gateway_path(settings, clock()),
             )

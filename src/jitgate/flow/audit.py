@@ -20,7 +20,9 @@ from jitgate.flow.ports import Tx
 from jitgate.ssh.cert import Certificate, to_be_signed
 
 SERVICE = Actor("service")
-SIGNED_OFFSET = "signed_offset"  # how far the signer's list has been compared with the log
+SIGNED_OFFSET = "signed_offset"  # of each node: how far its signer's list has been compared with the log
+CHECKPOINTS = "checkpoints"  # the lease of the node that has them signed
+LEASE: Micros = 5 * SECOND  # so long after a node's last checkpoint another one goes on with them
 
 
 WAITING_MAX = 8  # questions of one person that wait at a time: each looks again and again
@@ -59,10 +61,11 @@ async def search(outside: Outside, caller: Caller, query: Query) -> list[tuple[C
 async def publish_checkpoint(outside: Outside) -> str | None:
     """Have the log as it stands signed, and keep the checkpoint; None if the newest one says it already.
 
-    Only what is durable is signed: the body is read from the store after the commit.
+    Only what is durable is signed: the body is read from the store after the commit. Of several nodes one does it,
+    the one that did it last; should two, both checkpoints are good.
     """
-    body, newest = await outside.store.read(lambda tx: (tx.log.checkpoint_body(), tx.log.latest_checkpoint()))
-    if newest is not None and newest.startswith(body.decode()):
+    body, newest, ours = await outside.store.read(partial(_unsigned, outside=outside))
+    if not ours or (newest is not None and newest.startswith(body.decode())):
         return None
     answer = await outside.signer.checkpoint(body)
     checkpoint = parse_body(body)
@@ -81,8 +84,19 @@ async def publish_checkpoint(outside: Outside) -> str | None:
         raise Denied(f"the signer does not sign the log: {answer.why}", answer.hint, code="checkpoint_refused")
     held = await outside.signer.keys()
     text = seal(body, checkpoint.origin, lambda _: answer, held.log.blob[-32:])
-    await outside.store.write(lambda tx: tx.log.add_checkpoint(checkpoint.size, text, now))
+
+    def keep(tx: Tx) -> None:
+        tx.log.add_checkpoint(checkpoint.size, text, now)
+        tx.nodes.take(CHECKPOINTS, outside.node, now + LEASE)
+
+    await outside.store.write(keep)
     return text
+
+
+def _unsigned(tx: Tx, outside: Outside) -> tuple[bytes, str | None, bool]:
+    """What a checkpoint would say, the newest one, and whether it is ours to have the next one made."""
+    ours = tx.nodes.may_take(CHECKPOINTS, outside.node, outside.clock(), LEASE)
+    return tx.log.checkpoint_body(), tx.log.latest_checkpoint(), ours
 
 
 def _record_once(tx: Tx, refusal: Event) -> None:
@@ -93,7 +107,7 @@ def _record_once(tx: Tx, refusal: Event) -> None:
 
 
 async def reconcile(outside: Outside, *, settled: Micros = 0) -> int:
-    """Record what the signer signed and the log does not know; the number of such certificates.
+    """Record what this node's signer signed and the log does not know; the number of such certificates.
 
     After a crash between signature and commit these are certificates that never left. A certificate that was obtained
     behind the service's back shows here too, and there is no way to tell the two apart: the entry says what it opens.
@@ -103,7 +117,7 @@ async def reconcile(outside: Outside, *, settled: Micros = 0) -> int:
     """
     found = 0
     before = outside.clock() - settled if settled else None
-    offset = int(await outside.store.read(lambda tx: tx.value(SIGNED_OFFSET)) or 0)
+    offset = int(await outside.store.read(lambda tx: tx.value(_offset_of(outside.node))) or 0)
     while True:
         page = await outside.signer.signed(offset)
         if page.next == offset:
@@ -125,8 +139,12 @@ def _compare(tx: Tx, outside: Outside, entries: Sequence[SignedEntry], offset: i
         tx.log.append(_unreleased(outside, entry))
     if missing:
         tx.move_epoch()
-    tx.set_value(SIGNED_OFFSET, str(offset))
+    tx.set_value(_offset_of(outside.node), str(offset))
     return len(missing)
+
+
+def _offset_of(node: str) -> str:
+    return f"{SIGNED_OFFSET} {node}"
 
 
 def record_burnt(tx: Tx, outside: Outside, certificate: Certificate) -> None:

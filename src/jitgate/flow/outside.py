@@ -35,6 +35,8 @@ class Outside:
     serials: Serials = field(default_factory=Serials)
     waiting: Counter[str] = field(default_factory=Counter)
     rates: Rates = field(default_factory=Rates)
+    node: str = ""
+    """Which of the services on this database this is."""
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     key_registry: KeyRegistry = field(default_factory=RowsAlone)
     """What has to agree with the rows of people's keys."""

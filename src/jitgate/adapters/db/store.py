@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import URL, Engine, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
 
@@ -123,6 +123,21 @@ def _check_installed(engine: Engine) -> None:
             raise BadInput(f"{engine.url.database} holds no installation", "jitgate init makes one")
 
 
+def check_empty(url: str) -> None:
+    """Before anything is made for a new installation. `Conflict` if the database of a server holds something."""
+    if _parsed(url).get_backend_name() != postgres.BACKEND:
+        return  # a file is made with the installation
+    engine = _engine(url, read_only=True)
+    try:
+        with _readable(url):
+            postgres.check_server(engine)
+            if tables := inspect(engine).get_table_names():
+                what = "holds an installation already" if t.log_state.name in tables else "is not empty"
+                raise Conflict(f"the database {what}", "a new one: CREATE DATABASE; another node: jitgate init --join")
+    finally:
+        engine.dispose()
+
+
 def create_installation(url: str, *, origin: str, values: dict[str, str], now: int) -> None:
     """Make a new database with its realm `default`, an empty log under `origin`, and the installation's own values.
 
@@ -174,13 +189,18 @@ def _readable(url: str) -> Iterator[None]:
 
 
 def _engine(url: str, *, read_only: bool = False, make: bool = False) -> Engine:
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == postgres.BACKEND:
+        return postgres.engine(parsed, read_only=read_only)
+    return sqlite.engine(parsed, read_only=read_only, make=make)
+
+
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
     except (ArgumentError, ValueError):
         backend = ""
-    if backend == postgres.BACKEND:
-        return postgres.engine(parsed, read_only=read_only)
-    if backend != "sqlite":
+    if backend not in {"sqlite", postgres.BACKEND}:
         raise BadInput("the database is SQLite or PostgreSQL", "sqlite:////FILE or postgresql://USER@HOST/NAME")
-    return sqlite.engine(parsed, read_only=read_only, make=make)
+    return parsed

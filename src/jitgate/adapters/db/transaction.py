@@ -12,6 +12,7 @@ from jitgate.adapters.db.hosts import Hosts
 from jitgate.adapters.db.identities import Identities
 from jitgate.adapters.db.keys import Keys
 from jitgate.adapters.db.log import Log
+from jitgate.adapters.db.nodes import Nodes
 from jitgate.adapters.db.people import People
 from jitgate.adapters.db.policies import Policies
 from jitgate.adapters.db.sessions import Sessions
@@ -37,6 +38,7 @@ class Transaction:
         self.certificates = Certificates(connection)
         self.authorities = Authorities(connection)
         self.sessions = Sessions(connection)
+        self.nodes = Nodes(connection)
         self.log = Log(connection)
 
     def value(self, name: str) -> str | None:
