@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import uvloop
 
@@ -32,6 +33,7 @@ from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import MINUTE, SECOND
 from jitgate.flow.audit import publish_checkpoint, reconcile
+from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.gateway.listen import WAITING_MAX, listen
@@ -91,6 +93,9 @@ async def serve(
                 ]
                 if tunnels:
                     running.append(tasks.create_task(tunnels.watch()))
+                if settings.directory.url:
+                    look = partial(look_for_leavers, outside)
+                    running.append(tasks.create_task(_every(settings.directory.look_s, "directory", telemetry, look)))
                 clock = tasks.create_task(http.run())
                 bound = ports[0].listener.getsockname()
                 _LOG.info("serving", extra={"address": bound[0], "port": bound[1], "url": settings.url})
@@ -146,6 +151,7 @@ async def _flush_floods(outside: Outside, *, everything: bool = False) -> None:
 async def _forget(outside: Outside) -> None:
     before = outside.clock() - max(ACCOUNT.forget, ADDRESS.forget)
     await outside.store.write(lambda tx: tx.throttles.forget(before))
+    await outside.store.write(lambda tx: tx.device_sign_ins.forget(outside.clock()))
 
 
 async def _load_tls(serving: Iterable[ssl.SSLContext], settings: Settings, outside: Outside) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from jitgate.adapters.ldap.settings import DirectorySettings
 from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
@@ -49,12 +50,16 @@ class Settings:
     """The way to hosts through this service."""
     provider: tuple[ProviderSettings, ...] = ()
     """Identity providers that people may sign in by; none: only by password."""
+    directory: DirectorySettings = DirectorySettings()
+    """The LDAP directory that knows their groups; without a url there is none."""
 
     def __post_init__(self) -> None:
         # The addresses are looked into elsewhere: each has one spelling.
         object.__setattr__(self, "url", origin_of(self.url))
         object.__setattr__(self, "other_urls", tuple(map(origin_of, self.other_urls)))
         check_providers(self.provider)
+        if not self.directory.url and (asking := [each.name for each in self.provider if each.groups == "directory"]):
+            raise BadInput(f"provider {asking[0]} takes groups from a directory that is not set up", "see [directory]")
         if self.log_level not in {"debug", "info", "warning", "error"}:
             raise BadInput("unknown log_level", "debug, info, warning or error")
 

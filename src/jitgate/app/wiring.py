@@ -3,10 +3,11 @@
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from jitgate.adapters.db.store import open_store
+from jitgate.adapters.ldap.cache import open_directory
 from jitgate.adapters.oidc.provider import open_providers
 from jitgate.adapters.signers.process import SignerSettings, open_signer
 from jitgate.app.gateway import gateway_path
@@ -34,7 +35,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     store = open_store(settings.database_url)
     hashing = Hashing()
     try:
-        async with open_signer(signer_settings) as signer, open_providers(settings.provider, clock) as providers:
+        async with open_signer(signer_settings) as signer, _elsewhere(settings, clock) as elsewhere:
             outside = Outside(
                 store=store,
                 signer=signer,
@@ -45,7 +46,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 origins=settings.origins,
                 refused_keys=_refused_keys(settings),
                 node=node_id(settings),
-                elsewhere=Elsewhere(providers),
+                elsewhere=elsewhere,
                 gateway=gateway_path(settings, clock()),
             )
             await list_held_keys(outside, Actor("service"))
@@ -58,6 +59,17 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     finally:
         hashing.shutdown()
         store.close()
+
+
+@asynccontextmanager
+async def _elsewhere(settings: Settings, clock: Clock) -> AsyncIterator[Elsewhere]:
+    async with AsyncExitStack() as stack:
+        providers = await stack.enter_async_context(open_providers(settings.provider, clock))
+        if not settings.directory.url:
+            yield Elsewhere(providers)
+            return
+        directory = await stack.enter_async_context(open_directory(settings.directory, clock))
+        yield Elsewhere(providers, directory)
 
 
 def _refused_keys(settings: Settings) -> RefusedKeys:

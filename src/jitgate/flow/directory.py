@@ -33,10 +33,12 @@ async def who_am_i(outside: Outside, caller: Caller) -> Caller:
         return replace(caller, identity=replace(caller.identity, unknown=error.what))
 
 
-async def directory_groups(outside: Outside, settings: ProviderSettings, name: str) -> tuple[str, ...]:
+async def directory_groups(
+    outside: Outside, settings: ProviderSettings, name: str, *, fresh: bool = False
+) -> tuple[str, ...]:
     """As `know_groups`, for a name that a token of the provider has given."""
     try:
-        found = await outside.elsewhere.directory.groups(name, outside.clock())
+        found = await outside.elsewhere.directory.groups(name, outside.clock(), fresh=fresh)
     except Unreachable as error:
         hint = "try again; if it stays, tell who runs this service"
         raise Unreachable(f"your groups are not known: {error.what}", hint, code="directory_unreachable") from None

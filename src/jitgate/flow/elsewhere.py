@@ -32,16 +32,16 @@ class Provider(Protocol):
 
 
 class Directory(Protocol):
-    async def groups(self, name: str, now: Micros) -> tuple[str, ...] | None:
-        """The names of somebody's groups, at most as old as the directory's settings allow; None: no such person, or
-        disabled there. Raises `Unreachable`."""
+    async def groups(self, name: str, now: Micros, *, fresh: bool = False) -> tuple[str, ...] | None:
+        """The names of somebody's groups, at most as old as the directory's settings allow, or looked up now; None: no
+        such person, or disabled there. Raises `Unreachable`."""
         ...
 
 
 class NoDirectory:
     """Where the settings have none: nobody is in it."""
 
-    async def groups(self, name: str, now: Micros) -> tuple[str, ...] | None:  # noqa: ARG002  # a Directory's
+    async def groups(self, name: str, now: Micros, *, fresh: bool = False) -> tuple[str, ...] | None:  # noqa: ARG002  # a Directory's
         return None
 
 

@@ -1,5 +1,6 @@
 """Asking for access, and ending it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,6 @@ from jitgate.flow.ports import Tx
 from jitgate.grants.lifecycle import end, is_active, open_grant, state
 from jitgate.grants.model import Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
-from jitgate.identity.model import Person
 from jitgate.policy.decide import decide
 from jitgate.policy.model import Ask, Deny, Facts, HostFacts, NeedsApproval, Permit
 from jitgate.sessions.model import Host
@@ -90,13 +90,12 @@ async def end_grant(outside: Outside, caller: Caller, grant_id: str, reason: str
         raise
 
 
-def end_grants_of(tx: Tx, person: Person, actor: Actor, now: Micros, why: str, *, issuer: str = "") -> int:
-    """Inside a transaction: every running grant of a person ends; with `issuer`, those opened by its sign-ins. How
-    many they were."""
-    ending = [each for each in tx.grants.active(now, person_id=person.id) if issuer in ("", each.holder.issuer)]
-    for grant in ending:
+def end_grants_of(
+    tx: Tx, person_id: str, actor: Actor, now: Micros, why: str, *, which: Callable[[Grant], bool] = lambda _: True
+) -> None:
+    """Inside a transaction: those running grants of a person end."""
+    for grant in filter(which, tx.grants.active(now, person_id=person_id)):
         _end(tx, grant, actor, why, now)
-    return len(ending)
 
 
 def host_facts(host: Host) -> HostFacts:

@@ -127,7 +127,8 @@ def _unlink(tx: Tx, outside: Outside, person: Person, actor: Actor, identity: Li
     now: Micros = outside.clock()
     tx.identities.remove(identity.id)
     tx.sign_ins.end_all_of(person.id, now, issuer=identity.issuer, subject=identity.subject)
-    end_grants_of(tx, person, actor, now, "its identity was unlinked", issuer=identity.issuer)
+    why = "its identity was unlinked"
+    end_grants_of(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
     tx.move_epoch()
     tx.log.append(
         Event(

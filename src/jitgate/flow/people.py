@@ -116,7 +116,7 @@ async def _set_disabled(outside: Outside, actor: Actor, name: str, *, disabled: 
         tx.log.append(Event(kind, "done", now, DEFAULT_REALM, actor, subject=person.id, subject_name=person.name))
         if disabled:
             tx.sign_ins.end_all_of(person.id, now)
-            end_grants_of(tx, person, actor, now, "its person was disabled")
+            end_grants_of(tx, person.id, actor, now, "its person was disabled")
         return tx.people.by_id(person.id) or person
 
     return await outside.store.write(job)

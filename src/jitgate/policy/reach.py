@@ -66,6 +66,14 @@ def reachable(
     return found
 
 
+def is_for(bundle: PolicyBundle | None, role: str, identity: VerifiedIdentity) -> bool:
+    """Whether a role is for this person by its groups and users, as they are now; no more is looked at."""
+    rule = bundle.rules.get(role) if bundle else None
+    if rule is None or identity.unknown:
+        return False
+    return rule.everyone or identity.name in rule.users or not rule.groups.isdisjoint(identity.groups)
+
+
 def _standing(rule: Rule, question: Question) -> _Standing:
     source = checks.source(rule, question)
     asked = [] if rule.denies else obligations(rule, question)

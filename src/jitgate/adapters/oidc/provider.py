@@ -11,8 +11,9 @@ import httpx2
 
 from jitgate.adapters.oidc.fetch import Fetched, fetch, make_client
 from jitgate.adapters.oidc.keys import Keys, endpoint
+from jitgate.adapters.secret_file import read_secret
 from jitgate.core.clock import MINUTE, SECOND, Clock, Micros
-from jitgate.core.errors import BadInput, Denied, NotFound, Unreachable, Unsafe
+from jitgate.core.errors import BadInput, Denied, Unreachable
 from jitgate.core.secret import Secret
 from jitgate.identity.jwks import VerificationKey
 from jitgate.identity.oidc import Header
@@ -22,7 +23,6 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 CODE_MAX = 4096  # characters of a device code
 INTERVAL: tuple[Micros, Micros] = (SECOND, MINUTE)  # what a provider may ask for
 LIFETIME_MAX: Micros = 30 * MINUTE
-SECRET_MAX = 4096
 
 
 class HttpProvider:
@@ -95,7 +95,8 @@ class HttpProvider:
         # RFC 6749, 2.3.1: each half is form-encoded before it is put together.
         auth = (quote_plus(client_id), quote_plus(self._secret.reveal()))
         methods = document.get("token_endpoint_auth_methods_supported")
-        if isinstance(methods, list) and "client_secret_basic" not in methods:
+        # In the body where it may be: Dex finds it nowhere else when a device flow begins, and fails when it ends.
+        if isinstance(methods, list) and "client_secret_post" in methods:
             form = form | {"client_id": client_id, "client_secret": self._secret.reveal()}
             return await fetch(self._client, endpoint(document, name, self._settings.issuer), form=form)
         form = form | {"client_id": client_id}
@@ -126,23 +127,6 @@ def read_authority(settings: ProviderSettings) -> str:
         what = f"provider {settings.name}: {settings.ca_file} holds no TLS authority: {error}"
         raise BadInput(what, "a PEM file, as in -----BEGIN CERTIFICATE-----") from None
     return text
-
-
-def read_secret(path: str) -> Secret[str]:
-    """A secret's file: one line, 0600. Empty for no path."""
-    if not path:
-        return Secret("")
-    try:
-        if Path(path).stat().st_mode & 0o077:
-            raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
-        text = Path(path).read_text().strip()
-    except FileNotFoundError:
-        raise NotFound(f"no file {path}", "it holds a secret, and is 0600") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read {path}: {error}") from None
-    if not 0 < len(text) <= SECRET_MAX or not text.isprintable():
-        raise BadInput(f"{path} holds no secret", "one line of text")
-    return Secret(text)
 
 
 def _error(answer: Fetched) -> str:

@@ -1,0 +1,1 @@
+"""A directory that knows the groups of persons."""

@@ -1,0 +1,135 @@
+"""One look into the directory, by ldap3: is this person there, and in which groups?
+
+ldap3 verifies no certificate unless told to, and its own comparison of names is old: TLS is Python's, by name and
+authority. A look has a connection of its own, which ends with it. Referrals are not followed.
+"""
+
+import re
+import ssl
+import warnings
+from typing import Any
+
+from jitgate.adapters.ldap.settings import DirectorySettings
+from jitgate.core.errors import BadInput, Unreachable
+from jitgate.core.secret import Secret
+
+GROUPS_MAX = 2_000  # of one person; more is a mistaken filter
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # ldap3 2.9.1 uses names that pyasn1 has renamed
+    import ldap3
+    from ldap3.core.exceptions import LDAPException
+    from ldap3.utils.conv import escape_filter_chars
+
+
+class _VerifiedTls(ldap3.Tls):
+    """Python's own TLS with the certificate and its name verified."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(validate=ssl.CERT_REQUIRED)
+        self._context, self._host = context, host
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:  # noqa: ANN401, ARG002, FBT001, FBT002  # ldap3's
+        connection.socket = self._context.wrap_socket(connection.socket, server_hostname=self._host)
+
+
+def ssl_context(settings: DirectorySettings) -> ssl.SSLContext:
+    """Raises `BadInput` for a `ca_file` that is none."""
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:  # an SSLError too
+        raise BadInput(f"{settings.ca_file} holds no TLS authority: {error}", "a PEM file") from None
+
+
+def look(
+    settings: DirectorySettings, context: ssl.SSLContext, password: Secret[str], name: str
+) -> tuple[str, ...] | None:
+    """The groups of the person `name`; None if nobody enabled is called so. Blocks; raises `Unreachable`.
+
+    1. exactly one entry fits `person_filter` and not `disabled_filter`; several are an error, not a choice
+    2. its groups are those that fit `group_filter`
+    3. every step succeeds as a whole: a partial answer could lack a group that a rule denies
+    """
+    try:
+        with _connect(settings, context, password) as connection:
+            return _look(settings, connection, name)
+    except (LDAPException, OSError, ssl.SSLError) as error:
+        raise Unreachable(f"the directory {settings.host} does not answer: {_words(error)}") from None
+
+
+def _connect(settings: DirectorySettings, context: ssl.SSLContext, password: Secret[str]) -> ldap3.Connection:
+    tls = _VerifiedTls(context, settings.host)
+    seconds = settings.timeout_s
+    server = ldap3.Server(
+        settings.host,
+        port=settings.port,
+        use_ssl=settings.ldaps,
+        tls=tls,
+        get_info=ldap3.NONE,
+        connect_timeout=seconds,
+    )
+    before = ldap3.AUTO_BIND_TLS_BEFORE_BIND if settings.start_tls else ldap3.AUTO_BIND_NO_TLS
+    return ldap3.Connection(
+        server,
+        user=settings.bind_dn or None,
+        password=password.reveal() or None,
+        authentication=ldap3.SIMPLE if settings.bind_dn else ldap3.ANONYMOUS,
+        auto_bind=before,
+        receive_timeout=seconds,
+        read_only=True,
+        auto_referrals=False,
+        raise_exceptions=True,
+    )
+
+
+def _look(settings: DirectorySettings, connection: ldap3.Connection, name: str) -> tuple[str, ...] | None:
+    wanted = _filled(settings.person_filter, name=name)
+    if settings.disabled_filter:
+        wanted = f"(&{wanted}(!{settings.disabled_filter}))"
+    found = _entries(settings, connection, settings.person_base, wanted, None, most=1)
+    if not found:
+        return None
+    wanted, attribute = _filled(settings.group_filter, name=name, dn=found[0]["dn"]), settings.group_attribute
+    groups = _entries(settings, connection, settings.group_base, wanted, attribute, most=GROUPS_MAX)
+    return tuple(sorted({value for entry in groups for value in _values(entry, attribute)}))
+
+
+def _filled(text: str, **known: str) -> str:
+    """The filter with its places filled, at once: what is filled in is never looked into again (RFC 4515, 3)."""
+    return re.sub(r"\{(name|dn)\}", lambda place: escape_filter_chars(known[place[1]]), text)
+
+
+def _entries(
+    settings: DirectorySettings,
+    connection: ldap3.Connection,
+    base: str,
+    wanted: str,
+    attribute: str | None,
+    *,
+    most: int,
+) -> list[Any]:
+    connection.search(
+        base,
+        wanted,
+        search_scope=ldap3.SUBTREE,
+        attributes=[attribute] if attribute else ldap3.NO_ATTRIBUTES,
+        size_limit=most + 1,
+        time_limit=settings.timeout_s,
+    )
+    response: list[Any] = connection.response or []
+    if any(each["type"] != "searchResEntry" for each in response):
+        raise Unreachable("the directory refers to another one, which is not followed")
+    if len(response) > most:
+        raise Unreachable(f"the directory finds more than {most} of what should be one person, or their groups")
+    return response
+
+
+def _values(entry: Any, attribute: str) -> list[str]:  # noqa: ANN401  # ldap3's
+    """As UTF-8; a value that is none could not be named by a role."""
+    raw: list[bytes] = next((v for k, v in entry["raw_attributes"].items() if k.lower() == attribute.lower()), [])
+    return [value.decode(errors="replace") for value in raw]
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, without what was sent."""
+    return f"{type(error).__name__.removeprefix('LDAP')} {error}".strip()[:200]

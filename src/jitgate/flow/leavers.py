@@ -1,0 +1,91 @@
+"""Who has left: asked of the directory about everybody who is signed in by it, every few seconds.
+
+What is issued asks the directory anyhow. This is for what runs already: somebody who is gone or disabled there loses
+their sign-in and the grants that it opened, and with a grant its sessions; who is in none of a role's groups any more
+loses the grant under that role. A directory that does not answer takes nothing away from what runs, and gives nothing
+new.
+"""
+
+from collections.abc import Callable
+
+from jitgate.audit.events import Actor, Event, EventType
+from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.core.errors import Denied
+from jitgate.flow.directory import directory_groups
+from jitgate.flow.grants import end_grants_of
+from jitgate.flow.outside import Outside
+from jitgate.flow.policy import policy_in_force
+from jitgate.flow.ports import Tx
+from jitgate.grants.model import Grant
+from jitgate.identity.model import SignIn
+from jitgate.identity.sign_in import resume, with_groups
+from jitgate.policy.reach import is_for
+
+SERVICE = Actor("service")
+
+
+async def look_for_leavers(outside: Outside) -> None:
+    """One round. Raises `Unreachable` where the directory does not answer."""
+    found = await outside.store.read(lambda tx: tx.sign_ins.in_directory(outside.clock()))
+    for sign_in in {(each.person_id, each.provider, each.directory_name): each for each in found}.values():
+        await _look(outside, sign_in)
+
+
+async def _look(outside: Outside, sign_in: SignIn) -> None:
+    provider = outside.elsewhere.providers.get(sign_in.provider)
+    if provider is None:
+        return  # such a sign-in is refused whenever it is used
+    try:
+        groups = await directory_groups(outside, provider.settings, sign_in.directory_name, fresh=True)
+    except Denied as error:
+        code = error.code
+        await outside.store.write(lambda tx: _leave(tx, outside, sign_in, code))
+        return
+    lost = await outside.store.read(lambda tx: _lost(tx, outside, sign_in, groups))
+    if lost:
+        await outside.store.write(lambda tx: _take(tx, outside, sign_in, _lost(tx, outside, sign_in, groups)))
+
+
+def _leave(tx: Tx, outside: Outside, sign_in: SignIn, code: str) -> None:
+    now, person = outside.clock(), tx.people.by_id(sign_in.person_id)
+    mine = [each for each in tx.sign_ins.in_directory(now) if each.person_id == sign_in.person_id]
+    for each in mine:
+        if (each.issuer, each.subject) != (sign_in.issuer, sign_in.subject):
+            continue
+        tx.sign_ins.end(each.id, now)
+        tx.log.append(
+            Event(
+                EventType.SIGN_IN_ENDED,
+                "done",
+                now,
+                DEFAULT_REALM,
+                SERVICE,
+                subject=each.person_id,
+                subject_name=person.name if person else "",
+                detail=(("sign_in", each.id), ("why", code)),
+            )
+        )
+    tx.move_epoch()
+    why = "the directory does not have its person any more"
+    end_grants_of(tx, sign_in.person_id, SERVICE, now, why, which=_of(sign_in))
+
+
+def _lost(tx: Tx, outside: Outside, sign_in: SignIn, groups: tuple[str, ...]) -> frozenset[str]:
+    """The running grants whose roles are for none of the person's groups any more."""
+    now, person = outside.clock(), tx.people.by_id(sign_in.person_id)
+    running = [each for each in tx.grants.active(now, person_id=sign_in.person_id) if _of(sign_in)(each)]
+    if not running or person is None or person.disabled_at is not None or sign_in.expires_at <= now:
+        return frozenset()
+    identity = with_groups(resume(sign_in, person, now), groups)
+    policy = policy_in_force(tx)
+    return frozenset(each.id for each in running if not is_for(policy, each.role, identity))
+
+
+def _take(tx: Tx, outside: Outside, sign_in: SignIn, lost: frozenset[str]) -> None:
+    why = "the directory has its person in none of the role's groups any more"
+    end_grants_of(tx, sign_in.person_id, SERVICE, outside.clock(), why, which=lambda grant: grant.id in lost)
+
+
+def _of(sign_in: SignIn) -> Callable[[Grant], bool]:
+    """Grants that were opened by this way of signing in."""
+    return lambda grant: grant.holder.issuer == sign_in.issuer
