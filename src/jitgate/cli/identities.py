@@ -34,12 +34,15 @@ def ls(options: Options) -> None:
     data(options, found, table(("ID", "PROVIDER", "SUBJECT", "LINKED"), lines))
 
 
-@click.command("link", cls=Command, examples="jitctl identities link\njitctl identities link --provider dex")
-@click.option("--provider", metavar="NAME", help="Which identity provider of the service, if there are several.")
+@click.command("link", cls=Command, examples="jitctl identities link\njitctl identities link dex")
+@click.argument("provider", required=False)
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
 @click.pass_obj
 def link(options: Options, provider: str | None, no_browser: bool) -> None:  # noqa: FBT001  # click gives it by name
-    """Sign in at another identity provider, and have it lead to you from now on."""
+    """Sign in at another identity provider, and have it lead to you from now on.
+
+    PROVIDER is its name at the service, needed if there are several.
+    """
     with signed_in(current(options), options) as service:
         ways = as_ways(service.get("/.well-known/jitgate"))
         if not ways.providers:
@@ -47,7 +50,7 @@ def link(options: Options, provider: str | None, no_browser: bool) -> None:  # n
         only = ways.providers[0].name if len(ways.providers) == 1 else None
         there = choose(options, ways, provider or only, local=False, used="")
         if there is None:
-            raise NotFound("a password is no identity of a provider", "choose a provider: --provider NAME")
+            raise NotFound("a password is no identity of a provider", "jitctl identities link PROVIDER")
         with token_for(there, service.profile.url, service.signer, options, browser=not no_browser) as told:
             answer = service.post("/v1/identities", told | {"key": service.signer.public.line()})
     say(options, f"{there.name} now leads to you")

@@ -6,13 +6,14 @@ It checks what a real one checks of a request (token, proof), signs real certifi
 import json
 import ssl
 import threading
-from base64 import b64decode
+from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from jitgate.core.clock import MINUTE, SECOND, rfc3339, system_clock
+from jitgate.identity.nonce import nonce_for
 from jitgate.identity.proof import ProofClaim, verify_proof
 from jitgate.ssh.cert import Certificate, CertificateBody, CertType, join, to_be_signed
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
@@ -36,7 +37,14 @@ class FakeService:
         self.keys: list[PublicKey] = []
         self.granted: list[Json] = []
         self.clock_error = 0  # seconds that this service's clock is wrong
+        self.identities: list[Json] = [
+            {"id": KEY, "provider": "dex", "issuer": "https://idp", "subject": "u-1", "linked_at": in_minutes(-60)}
+        ]
         self.hosts = [self.host("web1", "ubuntu"), self.host("db1")]
+        self.provider: Json = {}
+        """The identity provider that it names, as a row of `/.well-known/jitgate`; empty: none."""
+        self.device_answers: list[Answer] = []
+        """What it says, one after the other, to who waits in a device flow."""
         self.instead: dict[str, Callable[[Json], Answer]] = {}
         """Misbehaviour: "METHOD /path" -> what is answered."""
         service = self
@@ -90,14 +98,14 @@ class FakeService:
     def _refusal(self, handler: BaseHTTPRequestHandler, path: str, body: bytes, document: Json) -> Answer | None:
         if path.startswith("/.well-known/"):
             return None
-        sign_in = path == "/v1/sign-in"
+        sign_in = path.startswith("/v1/sign-in")
         if not sign_in and handler.headers.get("authorization") != f"Bearer {TOKEN}":
             return problem(401, "not_signed_in", "this needs a sign-in")
         if handler.command == "GET":
             return None
         claim = ProofClaim(
             self.url,
-            document["name"] if sign_in else PERSON,
+            document.get("name", f"oidc:{self.provider.get('name')}") if sign_in else PERSON,
             handler.command,
             handler.path,
             body,
@@ -113,6 +121,12 @@ class FakeService:
         routes: dict[str, Callable[[Json], Answer]] = {
             "GET /.well-known/jitgate": self._about,
             "POST /v1/sign-in": self._sign_in,
+            "POST /v1/sign-in/oidc": self._signed_in,
+            "POST /v1/sign-in/device": self._device,
+            f"POST /v1/sign-in/device/{KEY}": lambda _: self.device_answers.pop(0),
+            "GET /v1/identities": lambda _: (200, {"identities": self.identities}),
+            "POST /v1/identities": lambda _: (201, self.identities[0]),
+            f"DELETE /v1/identities/{KEY}": lambda _: (204, b""),
             "POST /v1/sign-out": lambda _: (204, b""),
             "GET /v1/me": self._me,
             "GET /v1/hosts": lambda _: (200, {"hosts": self.hosts}),
@@ -130,7 +144,9 @@ class FakeService:
 
     def _about(self, _: Json) -> Answer:
         realm = {"name": "default", "user_ca": [self.user_ca.public.line()], "host_ca": [self.host_ca.public.line()]}
-        return 200, {"name": "jitgate", "url": self.url, "version": "0.1.0", "realms": [realm]}
+        about = {"name": "jitgate", "url": self.url, "version": "0.1.0", "realms": [realm]}
+        ways = {"sign_in": ["local", "oidc"], "providers": [self.provider]} if self.provider else {}
+        return 200, about | ways
 
     def _sign_in(self, document: Json) -> Answer:
         if (document["password"], document["code"]) != (PASSWORD, CODE):
@@ -140,6 +156,22 @@ class FakeService:
         person = self.person(document["name"])
         key_row = {"id": KEY, "fingerprint": key.fingerprint}
         return 201, {"token": TOKEN, "expires_at": in_minutes(480), "person": person, "key": key_row}
+
+    def _signed_in(self, document: Json) -> Answer:
+        key = parse_public_key_line(document["key"])[0]
+        assert key == self.keys[0]
+        claims = json.loads(urlsafe_b64decode(document["id_token"].split(".")[1] + "=="))
+        assert claims["nonce"] == nonce_for(self.url, document["provider"], key.fingerprint, document["salt"])
+        return self.signed_in_as("alice")
+
+    def signed_in_as(self, name: str) -> Answer:
+        key = {"id": KEY, "fingerprint": self.keys[0].fingerprint}
+        return 201, {"token": TOKEN, "expires_at": in_minutes(480), "person": self.person(name), "key": key}
+
+    def _device(self, document: Json) -> Answer:
+        assert parse_public_key_line(document["key"])[0] == self.keys[0]
+        page = {"user_code": "WDJB-MJHT", "verification_uri": "https://idp.example.com/device"}
+        return 201, {"id": KEY, "expires_at": in_minutes(5), "interval": 5} | page
 
     def _me(self, _: Json) -> Answer:
         factors = [{"factor": factor, "at": in_minutes(-5)} for factor in ("password", "totp")]

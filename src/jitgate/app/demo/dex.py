@@ -13,7 +13,9 @@ from jitgate.app.local_sshd import ADDRESS
 from jitgate.core.secret import Secret
 
 HINT = "it is built by: make demo-dex"
+CLIENT_FILE = "service-client-secret"
 PUBLIC_CLIENT, SERVICE_CLIENT, OTHER_CLIENT = "jitctl", "jitgate", "wiki"
+OTHER_REDIRECT = "http://127.0.0.1/wiki"
 """Of jitctl (no secret, a loopback redirect), of the service (device flow), and of a program that is none of ours."""
 
 
@@ -38,7 +40,7 @@ def start(folder: Path, directory: Directory, *, life: str = "10m", port: int = 
     """
     program = str(daemon.find("dex", HINT))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    secret_file = folder / "service-client-secret"
+    secret_file = folder / CLIENT_FILE
     if not secret_file.exists():
         secret_file.touch(0o600)
         secret_file.write_text(secrets.token_urlsafe(24) + "\n")
@@ -62,15 +64,14 @@ def restart(dex: Dex, directory: Directory, *, life: str = "10m") -> Dex:
 
 
 def _issuer(port: int) -> str:
-    return f"http://{ADDRESS}:{port}/dex"
+    return f"http://{ADDRESS}:{port}"  # with a path, Dex would send the device flow astray
 
 
 def _config(issuer: str, directory: Directory, secret: Secret[str], life: str) -> dict[str, object]:
-    other_redirect = "http://127.0.0.1/wiki"
     return {
         "issuer": issuer,
         "storage": {"type": "memory"},
-        "web": {"http": issuer.removeprefix("http://").partition("/")[0]},
+        "web": {"http": issuer.removeprefix("http://")},
         "oauth2": {"skipApprovalScreen": True},
         "expiry": {"idTokens": life, "deviceRequests": "5m"},
         "logger": {"level": "info"},
@@ -81,9 +82,9 @@ def _config(issuer: str, directory: Directory, secret: Secret[str], life: str) -
                 "id": SERVICE_CLIENT,
                 "name": "jitgate",
                 "secret": secret.reveal(),
-                "redirectURIs": ["/dex/device/callback", "/device/callback"],
+                "redirectURIs": ["/device/callback"],
             },
-            {"id": OTHER_CLIENT, "name": "a wiki", "public": True, "redirectURIs": [other_redirect]},
+            {"id": OTHER_CLIENT, "name": "a wiki", "public": True, "redirectURIs": [OTHER_REDIRECT]},
         ],
         "connectors": [
             {
@@ -115,3 +116,18 @@ def _config(issuer: str, directory: Directory, secret: Secret[str], life: str) -
             }
         ],
     }
+
+
+def settings_of(dex: Dex, name: str = "dex", *, people: str = "create", more: str = "") -> str:
+    """The `[[provider]]` table for jitgate.toml. `more`: further lines of it."""
+    return f"""
+[[provider]]
+name = "{name}"
+issuer = "{dex.issuer}"
+client_id = "{PUBLIC_CLIENT}"
+service_client_id = "{SERVICE_CLIENT}"
+client_secret_file = "{dex.folder / CLIENT_FILE}"
+scopes = ["openid", "profile", "email", "groups"]
+people = "{people}"
+{more}
+"""
