@@ -23,7 +23,7 @@ from typing import Any
 from tests.client import PASSWORD, Connection, Json, Signer
 
 from jitgate.app.control import call_control
-from jitgate.app.installation import make_installation
+from jitgate.app.installation import join_installation, make_installation
 from jitgate.app.settings import Settings
 from jitgate.core.clock import system_clock
 from jitgate.policy.bundle import load_files
@@ -169,8 +169,10 @@ class Service:
 
 
 @contextmanager
-def new_service(nursery: Nursery, *, tls: bool = False, **settings: Any) -> Iterator[Service]:
-    """A new installation that does not run yet. Stopped and removed at the end."""
+def new_service(
+    nursery: Nursery, *, tls: bool = False, join: Service | None = None, **settings: Any
+) -> Iterator[Service]:
+    """A new installation that does not run yet, or another node of one. Stopped and removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="jitgate-test-"))  # short: a Unix socket's path has at most 107 bytes
     port = free_port()
     chosen = Settings(
@@ -179,7 +181,11 @@ def new_service(nursery: Nursery, *, tls: bool = False, **settings: Any) -> Iter
         listen=f"127.0.0.1:{port}",
         **settings,
     )
-    made = make_installation(folder / "jitgate.toml", chosen, system_clock)
+    config = folder / "jitgate.toml"
+    if join:
+        made = join_installation(config, chosen, join.state, system_clock)
+    else:
+        made = make_installation(config, chosen, system_clock)
     service = Service(nursery, folder, chosen, made.config, made.login_url)
     try:
         yield service

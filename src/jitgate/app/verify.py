@@ -1,6 +1,7 @@
-"""`jitgate audit verify`: the log, the checkpoints and the signer's list, read from their files and held together."""
+"""`jitgate audit verify`: the log, the checkpoints and the signers' lists, read from their files and held together."""
 
 import base64
+import heapq
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,28 +19,41 @@ from jitgate.ca.signed import parse_line
 
 
 def verify_installation(
-    settings: Settings, outside: Sequence[str], *, log_key: str | None = None, database: str | None = None
+    settings: Settings,
+    outside: Sequence[str],
+    *,
+    log_key: str | None = None,
+    database: str | None = None,
+    lists: Sequence[Path] = (),
 ) -> Report:
     """Check the log of `settings`. `outside`: texts of checkpoints kept elsewhere; `log_key`: the log's key, likewise.
+
+    `lists`: copies of the lists of other nodes' signers. Such a copy is as old as its file: of what was logged after
+    the oldest of them nothing is said.
 
     Raises `BadInput` for a checkpoint or key that is none. The service may run meanwhile.
     """
     name, public = parse_verifier_key(log_key or log_key_file(settings).read_text())
     checkpoints = [open_checkpoint(text, name, public) for text in outside]
-    listed = list_folder(settings) / ledger.NAME
-    durable = listed.stat().st_size  # what the signer signed up to here was in the database before we look into it
+    files = [list_folder(settings) / ledger.NAME, *lists]
+    durable = [path.stat().st_size for path in files]  # what was signed up to here was in the database before we look
+    copied = min((path.stat().st_mtime_ns // 1000 for path in lists), default=None)
     now = time.time_ns() // 1000
     with open_read_only(database or settings.database_url) as transaction:
-        return verify(
+        heads = [_heads(path, end, name) for path, end in zip(files, durable, strict=True)]
+        report = verify(
             transaction.log.entries(),
             origin=name,
             public=public,
             now=now,
             stored=transaction.log.checkpoints(),
             outside=checkpoints,
-            listed=_heads(listed, durable, name),
-            signed=_signed(listed),
+            listed=heapq.merge(*heads, key=lambda head: head.size),
+            signed=heapq.merge(*map(_signed, files), key=lambda item: item.time),
+            copied=copied,
         )
+        report.lists, report.nodes = len(files), len(transaction.nodes.all())
+        return report
 
 
 def _signed(path: Path) -> Iterator[SignedItem]:

@@ -39,7 +39,8 @@ class Report:
 
     `erased`: entries with a personal text taken out. `compared`: the signers' lists were given; then `certificates`
     were in both, of `unreleased` ones the log says that they never left, and `in_flight` ones were signed so lately
-    that the log may say so yet.
+    that the log may say so yet. Of `uncompared` ones the copies of lists are too old to have them.
+    `lists` were given, of `nodes` that the database knows.
     """
 
     frontier: Frontier = EMPTY
@@ -51,6 +52,9 @@ class Report:
     certificates: int = 0
     unreleased: int = 0
     in_flight: int = 0
+    uncompared: int = 0
+    lists: int = 0
+    nodes: int = 0
 
     @property
     def ok(self) -> bool:

@@ -35,6 +35,7 @@ class LoggedItem(NamedTuple):
     serial: int
     digest: str
     released: bool
+    time: Micros
 
 
 class Serials:
@@ -52,26 +53,30 @@ class Serials:
 
 
 class Difference:
-    """Fed with the log's certificates in the order of the log; reads the lists as it goes."""
+    """Fed with the log's certificates in the order of the log; reads the lists as it goes.
 
-    def __init__(self, report: Report, signed: Iterable[SignedItem]) -> None:
+    `copied`: when the oldest copy of a list was made; what was logged later may be in none.
+    """
+
+    def __init__(self, report: Report, signed: Iterable[SignedItem], copied: Micros | None = None) -> None:
         self._report = report
+        self._copied = copied
         self._signed: Iterator[SignedItem] = iter(signed)
         self._logged_serials: dict[str, Serials] = {}
         self._signed_serials: dict[str, Serials] = {}
-        self._waiting_logged: dict[_Key, tuple[str, int]] = {}  # digest, index
+        self._waiting_logged: dict[_Key, tuple[str, int, Micros]] = {}  # digest, index, time
         self._waiting_signed: dict[_Key, tuple[str, Micros]] = {}  # digest, time
         self._stopped = False
 
     def logged(self, index: int, item: LoggedItem) -> None:
-        ca, serial, digest, released = item
+        ca, serial, digest, released, time = item
         self._report.unreleased += not released
         if self._stopped:
             return
         if not self._logged_serials.setdefault(ca, Serials()).add(serial):
             self._report.tell(Kind.SERIAL, index, f"entry {index}: serial {serial} is in the log a second time")
         else:
-            self._waiting_logged[ca, serial] = digest, index
+            self._waiting_logged[ca, serial] = digest, index, time
             self._match((ca, serial))
         self._read_one()
         if max(len(self._waiting_logged), len(self._waiting_signed)) > WAITING_MAX:
@@ -84,7 +89,10 @@ class Difference:
             pass
         if self._stopped:
             return
-        for (ca, serial), (_, index) in self._waiting_logged.items():
+        for (ca, serial), (_, index, time) in self._waiting_logged.items():
+            if self._copied is not None and time >= self._copied - IN_FLIGHT:
+                self._report.uncompared += 1
+                continue
             words = f"entry {index}: serial {serial} of {escape(ca, 80)} is in no signer's list"
             self._report.tell(Kind.UNSIGNED, index, words)
         for (ca, serial), (_, time) in self._waiting_signed.items():

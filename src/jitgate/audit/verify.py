@@ -39,16 +39,18 @@ def verify(
     outside: Iterable[Checkpoint] = (),
     listed: Iterable[Checkpoint] = (),
     signed: Iterable[SignedItem] | None = None,
+    copied: Micros | None = None,
 ) -> Report:
     """Check a log; what is wrong with it is in the report, nothing is raised.
 
     `stored`: the texts of the database's own checkpoints, smallest first. `listed`: the checkpoints that the signers'
     lists name, smallest first, read before `now`, the moment of the database's state: so the log has all they cover.
-    `signed`: the certificates of these lists in the order of time, read after `now`: so they have all of the log's.
+    `signed`: the certificates of these lists in the order of time, read after `now`: so they have all of the log's;
+    or, if some are copies, all that was logged before `copied`, the time of the oldest.
     """
     report = Report(compared=signed is not None)
     anchors = Anchors(report, origin, public, stored=stored, outside=outside, listed=listed)
-    difference = None if signed is None else Difference(report, signed)
+    difference = None if signed is None else Difference(report, signed, copied)
     edge: list[bytes] = []
     size = expected = 0
     anchors.at(size, edge)
@@ -117,7 +119,7 @@ def _certificate(body: Leaf) -> LoggedItem:
     ca, digest = body["detail"]["ca"], body["detail"]["digest"]
     if type(ca) is not str or type(digest) is not str:
         raise TypeError
-    return LoggedItem(ca, int(body["serial"]), digest, body["type"] == EventType.CERTIFICATE_ISSUED)
+    return LoggedItem(ca, int(body["serial"]), digest, body["type"] == EventType.CERTIFICATE_ISSUED, int(body["time"]))
 
 
 def _differing(body: Leaf, columns: Columns) -> str:

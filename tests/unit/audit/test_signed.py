@@ -7,15 +7,15 @@ from jitgate.audit.events import EventType
 from jitgate.audit.report import Kind, Report
 from jitgate.audit.signed import Difference, LoggedItem, Serials, SignedItem
 from jitgate.audit.verify import Row, verify
-from jitgate.core.clock import MINUTE, SECOND
+from jitgate.core.clock import HOUR, MINUTE, SECOND, Micros
 
 ISSUED = EventType.CERTIFICATE_ISSUED
 LOG = make_log([ISSUED, EventType.GRANT_ENDED, ISSUED, EventType.CERTIFICATE_UNRELEASED, ISSUED])
 NOW = START + 3 * MINUTE
 
 
-def compare(items: list[SignedItem], rows: list[Row] = LOG.rows) -> Report:
-    return verify(rows, origin=ORIGIN, public=PUBLIC, now=NOW, signed=items)
+def compare(items: list[SignedItem], rows: list[Row] = LOG.rows, copied: Micros | None = None) -> Report:
+    return verify(rows, origin=ORIGIN, public=PUBLIC, now=NOW, signed=items, copied=copied)
 
 
 def kinds(report: Report) -> list[Kind]:
@@ -53,6 +53,13 @@ def test_logged_and_never_signed():
     assert [(finding.kind, finding.index) for finding in report.findings] == [(Kind.UNSIGNED, 0)]
 
 
+def test_a_copy_of_a_list_does_not_have_what_was_logged_after_it():
+    """And is believed about all else: an hour before it, there is no excuse."""
+    for copied, uncompared in ((START - HOUR, 1), (NOW + HOUR, 0)):
+        report = compare(LOG.signed[1:], copied=copied)
+        assert (report.ok, report.uncompared) == (bool(uncompared), uncompared)
+
+
 def test_a_serial_of_another_authority_is_another_serial():
     items = [LOG.signed[0]._replace(ca="SHA256:other"), *LOG.signed[1:]]
     assert kinds(compare(items)) == [Kind.UNSIGNED, Kind.UNLOGGED]
@@ -75,7 +82,7 @@ def test_a_list_that_has_nothing_to_do_with_the_log_stops_the_comparison(monkeyp
     report = Report()
     difference = Difference(report, (SignedItem(CA, serial, "", 0) for serial in range(1, 10**9)))
     for serial in range(100, 120):
-        difference.logged(serial, LoggedItem("SHA256:other", serial, "", released=True))
+        difference.logged(serial, LoggedItem("SHA256:other", serial, "", released=True, time=NOW))
     difference.finish(NOW)
     assert kinds(report) == [Kind.UNSIGNED]
     assert "differ so much" in report.findings[0].words

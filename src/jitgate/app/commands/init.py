@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import click
 
 from jitgate.app.commands.options import config_option, examples
-from jitgate.app.installation import make_installation
+from jitgate.app.installation import join_installation, make_installation
 from jitgate.app.settings import Settings, split_address
 from jitgate.cli.profile import is_loopback
 from jitgate.core.clock import system_clock
@@ -19,6 +19,8 @@ from jitgate.identity.proof import origin_of
     jitgate init --url https://jit.example.org
     jitgate init --url https://jit.example.org:8443 --listen 0.0.0.0:8443 --state /var/lib/jitgate
     jitgate init --url https://jit.example.org --tls-certificate /etc/tls/chain.pem --tls-key /etc/tls/key.pem
+    jitgate init --url https://jit.example.org --database postgresql://jitgate@db.example.org/jitgate
+    jitgate init --url https://jit.example.org --database postgresql://jitgate@db.example.org/jitgate --join /mnt/first
     """)
 )
 @config_option
@@ -28,6 +30,12 @@ from jitgate.identity.proof import origin_of
 @click.option("--metrics", default="", metavar="HOST:PORT", help="Where metrics are served; nowhere if left out.")
 @click.option(
     "--state", type=click.Path(path_type=Path), default=Path("/var/lib/jitgate"), show_default=True, help="Its folder."
+)
+@click.option("--database", default="", metavar="URL", help="A PostgreSQL database, instead of a file in the folder.")
+@click.option(
+    "--join",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The state folder of another node, or a copy of it: make a further node on its database.",
 )
 @click.option("--ca-keys", default="", metavar="DIR", help="Folder of the CA keys, if not in the state folder.")
 @click.option("--tls-certificate", default="", metavar="FILE", help="A certificate chain instead of a self-made one.")
@@ -39,17 +47,24 @@ def init(
     listen: str,
     metrics: str,
     state: Path,
+    database: str,
+    join: Path | None,
     ca_keys: str,
     tls_certificate: str,
     tls_key: str,
 ) -> None:
     """Make a new installation: settings, CA keys, TLS authority, database. Overwrites nothing.
 
+    A database of PostgreSQL is there already, and empty. With --join it is that of the other node, whose keys are
+    copied; the new node signs by a list of its own.
+
     Prints the URL that people give to `jitctl login`; with a self-made TLS authority it carries its fingerprint.
     """
 
     if bool(tls_certificate) != bool(tls_key):
         raise UsageError("--tls-certificate and --tls-key go together")
+    if join and not database.startswith("postgresql:"):
+        raise UsageError("only nodes on one PostgreSQL database go together", "--database postgresql://USER@HOST/NAME")
     split_address(listen)
     for each in (url, *other_urls):
         origin, host = origin_of(each), urlsplit(each).hostname or ""
@@ -61,12 +76,16 @@ def init(
         other_urls=tuple(origin_of(other) for other in other_urls),
         listen=listen,
         metrics=metrics,
+        database=database,
         ca_keys=ca_keys,
         tls_certificate=tls_certificate,
         tls_key=tls_key,
     )
     try:
-        made = make_installation(config, settings, system_clock)
+        if join:
+            made = join_installation(config, settings, join, system_clock)
+        else:
+            made = make_installation(config, settings, system_clock)
     except PermissionError as error:
         what = f"{error.filename}: {error.strerror}"
         raise Unsafe(what, "run it as root, or name places of your own: --config FILE --state DIR") from None
