@@ -21,11 +21,11 @@ from jitgate.app.demo.dex import Dex
 from jitgate.app.demo.openldap import Directory, Human
 from jitgate.core.secret import Secret
 
-PASSWORDS = {"alice": "correct horse", "bob": "battery staple", "carol": "tunnel under"}
+PASSWORDS = {"alice": "correct horse", "bob": "battery staple", "nora": "tunnel under"}
 PEOPLE = (
     Human("alice", Secret(PASSWORDS["alice"]), ("engineers",)),
     Human("bob", Secret(PASSWORDS["bob"]), ("dba", "admins")),
-    Human("carol", Secret(PASSWORDS["carol"])),
+    Human("nora", Secret(PASSWORDS["nora"])),
 )
 _STEPS_MAX = 12
 

@@ -193,7 +193,7 @@ def token(
         "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
     }
-    ends_at, _ = visit(f"{provider.dex.issuer}/auth?{urlencode(fields)}", "alice", PASSWORDS["alice"], stop_at=redirect)
+    ends_at, _ = visit(f"{provider.dex.issuer}/auth?{urlencode(fields)}", name, PASSWORDS[name], stop_at=redirect)
     form = {
         "grant_type": "authorization_code",
         "code": parse_qs(urlsplit(ends_at).query)["code"][0],
@@ -266,7 +266,7 @@ async def test_a_token_of_dex_ends(provider: Provider, world: World):
             visitor = world.stranger()
             origin = visitor.signer.origin
             made = nonce_for(origin, "dex", visitor.signer.key.public.fingerprint, SALT)
-            text = token(provider, made, name="carol")
+            text = token(provider, made, name="nora")
             world.clock.advance(later)
             line = visitor.signer.key.public.line("a@b")
             body = {"provider": "dex", "id_token": text, "salt": SALT, "key": line}
