@@ -80,7 +80,7 @@ async def livez() -> str:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """The service can do its work: the store reads, the signer answers, a policy is in force."""
+    """The service can do its work: store, signer and key registry answer, a policy is in force."""
     outside = outside_of(request)
     found: dict[str, str] = {}
     try:
@@ -94,5 +94,10 @@ async def readyz(request: Request) -> JSONResponse:
         found["signer"] = "ok"
     except Error as error:
         found["signer"] = error.what
+    try:
+        await outside.key_registry.check()
+        found["keys"] = "ok"
+    except Error as error:
+        found["keys"] = error.what
     ready = all(state == "ok" for state in found.values())
     return JSONResponse(found, 200 if ready else 503)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from jitgate.adapters.ldap.settings import DirectorySettings
+from jitgate.adapters.vault.settings import KeysSettings
 from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
@@ -46,6 +47,8 @@ class Settings:
     """File of SHA-256 fingerprints of keys that are never taken; empty: none."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
+    keys: KeysSettings = field(default_factory=KeysSettings)
+    """Where people's public keys are registered."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     """The way to hosts through this service."""
     provider: tuple[ProviderSettings, ...] = ()

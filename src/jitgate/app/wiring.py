@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from jitgate.adapters.db.store import open_store
@@ -20,6 +20,7 @@ from jitgate.flow.audit import reconcile
 from jitgate.flow.authorities import list_held_keys
 from jitgate.flow.elsewhere import Elsewhere
 from jitgate.flow.outside import Outside
+from jitgate.flow.ports import KeyRegistry, RowsAlone
 from jitgate.identity.keys import RefusedKeys, parse_refused_keys
 
 _LOG = logging.getLogger("jitgate.wiring")
@@ -35,7 +36,11 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     store = open_store(settings.database_url)
     hashing = Hashing()
     try:
-        async with open_signer(signer_settings) as signer, _elsewhere(settings, clock) as elsewhere:
+        async with (
+            open_signer(signer_settings) as signer,
+            _elsewhere(settings, clock) as elsewhere,
+            _key_registry(settings) as key_registry,
+        ):
             outside = Outside(
                 store=store,
                 signer=signer,
@@ -47,6 +52,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 refused_keys=_refused_keys(settings),
                 node=node_id(settings),
                 elsewhere=elsewhere,
+                key_registry=key_registry,
                 gateway=gateway_path(settings, clock()),
             )
             await list_held_keys(outside, Actor("service"))
@@ -59,6 +65,14 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     finally:
         hashing.shutdown()
         store.close()
+
+
+def _key_registry(settings: Settings) -> AbstractAsyncContextManager[KeyRegistry]:
+    if settings.keys.store == "database":
+        return nullcontext(RowsAlone())
+    from jitgate.adapters.vault.keys import open_registry  # noqa: PLC0415  # most installations have none
+
+    return open_registry(settings.keys)
 
 
 @asynccontextmanager

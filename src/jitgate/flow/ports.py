@@ -274,6 +274,10 @@ class KeyRegistry(Protocol):
         """That there is no such entry is no error."""
         ...
 
+    async def check(self) -> None:
+        """Returns if it answered within the last seconds."""
+        ...
+
 
 class RowsAlone:
     """The registry that the database itself is."""
@@ -287,6 +291,7 @@ class RowsAlone:
         return False
 
     async def remove(self, owner: str, registered: RegisteredKey) -> None: ...
+    async def check(self) -> None: ...
 
 
 class Store(Protocol):

@@ -110,6 +110,7 @@ async def finish(outside: Outside, known: Known, source: str, *, device: str = "
             hint = f"the provider has to give {settings.directory_claim}, or name another directory_claim"
             raise TokenRefused("the ID token does not say who it is in the directory", hint, code="token_claims")
         await directory_groups(outside, settings, token.directory_name)
+    await outside.key_registry.check()  # before the token is used up for nothing
     since = outside.clock()
     done = await outside.store.write(lambda tx: _finish(tx, outside, known, source, device))
     if isinstance(done, Error):

@@ -59,6 +59,7 @@ async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn
         key, comment = check_proof(
             evidence, origins=outside.origins, refused_keys=outside.refused_keys, now=outside.clock()
         )
+        await outside.key_registry.check()  # before a code is used up for nothing
         attempt, account = await outside.store.write(lambda tx: _begin(tx, outside, evidence, key, comment, source))
     except Error as error:
         await record_refusal(outside, refusal_of_stranger(outside, error.code, "", source))

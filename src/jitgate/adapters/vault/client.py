@@ -177,7 +177,11 @@ class Vault:
 @asynccontextmanager
 async def open_vault(settings: KeysSettings, tick: Tick = time.monotonic) -> AsyncIterator[Vault]:
     """A Vault that is asked when it is needed: that it is away now does not keep the service from starting."""
-    context = ssl.create_default_context(cafile=settings.ca_file or None)
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:  # an SSLError is one
+        what = f"[keys] ca_file {settings.ca_file}: {error.strerror or error}"
+        raise Unsafe(what, "a CA's certificate in PEM") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     headers = {"accept-encoding": "identity"}

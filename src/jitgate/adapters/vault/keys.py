@@ -36,6 +36,7 @@ class VaultKeys:
         self._vault, self._data, self._tick = vault, f"{mount}/data/{prefix}", tick
         self._known: dict[str, tuple[float, Standing]] = {}
         self._under_way: dict[str, asyncio.Task[Standing]] = {}
+        self._checking, self._checked_until = asyncio.Lock(), 0.0
 
     async def confirm(self, owner: str, registered: RegisteredKey) -> Standing:
         known = self._known.get(registered.id)
@@ -71,6 +72,12 @@ class VaultKeys:
     async def remove(self, owner: str, registered: RegisteredKey) -> None:
         self._known.pop(registered.id, None)
         await self._vault.call("DELETE", self._path(owner, registered.key))
+
+    async def check(self) -> None:
+        async with self._checking:  # whoever asks whether the service is ready costs one question in `AGE_S`
+            if self._tick() >= self._checked_until:
+                await self._read(f"{self._data}/none")
+                self._checked_until = self._tick() + AGE_S
 
     async def _ask(self, owner: str, registered: RegisteredKey) -> Standing:
         asked = self._tick()
