@@ -97,7 +97,7 @@ def sign_in_json(sign_in: SignIn) -> Json:
 
 
 def identity_json(identity: LinkedIdentity, provider: str) -> Json:
-    """`provider`: its name; empty for a password, and for a provider that is not set up any more."""
+    """`provider`: its name, `local` for a password; empty for one that is not set up any more."""
     return {
         "id": identity.id,
         "provider": provider,

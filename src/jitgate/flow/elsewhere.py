@@ -8,6 +8,7 @@ from typing import Protocol
 from jitgate.core.clock import Micros
 from jitgate.core.secret import Secret
 from jitgate.identity.jwks import VerificationKey
+from jitgate.identity.model import LOCAL_ISSUER
 from jitgate.identity.oidc import Header
 from jitgate.identity.providers import DeviceStart, NotYet, ProviderSettings
 
@@ -53,5 +54,7 @@ class Elsewhere:
     directory: Directory = field(default_factory=NoDirectory)
 
     def named(self, issuer: str) -> str:
-        """The name of the provider with this issuer; empty if none is set up."""
+        """The name of the provider with this issuer, `local` for our own passwords; empty if none is set up."""
+        if issuer == LOCAL_ISSUER:
+            return LOCAL_ISSUER
         return next((name for name, each in self.providers.items() if each.settings.issuer == issuer), "")
