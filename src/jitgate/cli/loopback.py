@@ -42,6 +42,13 @@ _FOREIGN = (
 Fields = Mapping[str, str]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Says nothing of a browser that hung up."""
+
+
 class Loopback:
     """Listens from the beginning; use as a context, which closes the port and tells the page how it ended."""
 
@@ -51,8 +58,7 @@ class Loopback:
         self._verdict: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._lock, self._taken, self._written = threading.Lock(), False, threading.Event()
         self._woken, self._wake = os.pipe()
-        self._server = ThreadingHTTPServer((_ADDRESS, 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server((_ADDRESS, 0), _handler(self))
         self.host = f"{_ADDRESS}:{self._server.server_port}"
         self.redirect_uri = f"http://{self.host}{PATH}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

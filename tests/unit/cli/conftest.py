@@ -6,13 +6,17 @@ import pwd
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
 import pytest
+from tests.providers import CLIENT, FakeProvider
 from tests.unit.cli.fake_service import CODE, PASSWORD, FakeService
 
+from jitgate.cli import browser
 from jitgate.cli.main import run
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -142,3 +146,58 @@ def other_key(tmp_path: Path) -> str:
     path = tmp_path / "id_other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "alice@desk", "-f", str(path)], check=True)
     return str(path)
+
+
+class Person:
+    """Who sits in front of the browser: does what the test says with the address that is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.does: Callable[[str], httpx2.Response] = follow
+        self.saw: list[httpx2.Response] = []
+        self.threads: list[threading.Thread] = []
+        monkeypatch.setattr(browser, "open_browser", self.open)
+
+    def open(self, url: str) -> None:
+        self.threads.append(threading.Thread(target=lambda: self.saw.append(self.does(url))))
+        self.threads[-1].start()
+
+    @property
+    def page(self) -> str:
+        """The last page that was seen."""
+        for thread in self.threads:
+            thread.join()
+        return self.saw[-1].text if self.saw else ""
+
+
+def follow(url: str) -> httpx2.Response:
+    return httpx2.get(url, follow_redirects=True)
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    fake = FakeProvider()
+    with fake.serve():
+        yield fake
+
+
+@pytest.fixture
+def person(
+    machine: Machine, service: FakeService, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Person]:
+    machine.environment["DISPLAY"] = ":0"
+    service.provider = {
+        "name": "dex",
+        "issuer": provider.issuer,
+        "client_id": CLIENT,
+        "scopes": ["openid", "groups"],
+        "flows": ["code", "device"],
+    }
+    made = Person(monkeypatch)
+    yield made
+    for thread in made.threads:
+        thread.join()
+
+
+def login(machine: Machine, service: FakeService, *more: str) -> tuple[int, str]:
+    status, _, err = machine.jitctl("login", service.url, "--provider", "dex", *more)
+    return status, err
