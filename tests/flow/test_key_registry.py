@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests import tunnel
 from tests.client import Answer, Connection
 from tests.openbao import running_bao
 from tests.service import ROLES, Service
@@ -18,12 +19,12 @@ from jitgate.ssh.private import generate_ed25519
 PATIENCE_S = 20.0
 
 
-def begin(service: Service, prepared: Prepared, **changes: str) -> Service:
+def begin(service: Service, prepared: Prepared, port: int = 22, **changes: str) -> Service:
     with service.config.open("a") as file:
         file.write(Prepared({**prepared.settings, **changes}, "").table())
     service.start()
     service.apply(ROLES)
-    service.add_host("web1")
+    service.add_host("web1", port=port)
     return service
 
 
@@ -108,6 +109,19 @@ def test_an_entry_that_was_changed_by_hand_opens_nothing_until_it_is_put_right(s
         time.sleep(0.2)
     bob.close()  # the service has hung up on a connection that was silent so long
     assert ask(bob).status == 201
+
+
+def test_a_session_ends_and_its_ticket_with_it_when_the_key_is_taken_out(install, prepared, openbao, tmp_path):
+    with tunnel.host(tunnel.echo) as port:
+        service = begin(install(tls=True), prepared, port, prefix=f"{PREFIX}/{tmp_path.name}")
+        alice = tunnel.enter(service, "alice", "engineers")
+        ticket = tunnel.ticket_of(alice)
+        with tunnel.opened(service, ticket).socket as connection:
+            assert tunnel.exactly(connection, 6) == b"hello\n"
+            openbao.ask("DELETE", f"{MOUNT}/data/{path_of(service, alice, tmp_path)}")
+            connection.settimeout(PATIENCE_S)
+            assert tunnel.rest(connection) == b""
+        tunnel.refused(service, ticket)
 
 
 def test_an_openbao_that_hangs_opens_nothing_and_is_said(service, openbao):

@@ -36,12 +36,14 @@ from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.registry import watch_open_sessions
 from jitgate.gateway.listen import WAITING_MAX, listen
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
 
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
 FLOODS_S = 5.0
 FORGET_S = 3600.0
+KEYS_S = 5.0  # a session whose key was taken out of a Vault ends within this and the age that an entry may have
 TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
 DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 256  # the last: database, signer, control socket, metrics, what is loaded
@@ -93,6 +95,9 @@ async def serve(
                 ]
                 if tunnels:
                     running.append(tasks.create_task(tunnels.watch()))
+                if settings.keys.store != "database":
+                    sessions = partial(watch_open_sessions, outside)
+                    running.append(tasks.create_task(_every(KEYS_S, "keys", telemetry, sessions)))
                 if settings.directory.url:
                     look = partial(look_for_leavers, outside)
                     running.append(tasks.create_task(_every(settings.directory.look_s, "directory", telemetry, look)))

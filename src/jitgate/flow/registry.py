@@ -6,6 +6,7 @@ something else stays, and opens nothing.
 """
 
 import logging
+from contextlib import suppress
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
@@ -16,6 +17,7 @@ from jitgate.flow.ports import Tx
 from jitgate.identity.keys import Standing
 from jitgate.identity.model import RegisteredKey
 
+WATCHED_MAX = 10_000  # sessions: more than a gateway carries
 GONE = "it is not in the key registry any more"
 _LOG = logging.getLogger("jitgate.registry")
 
@@ -40,6 +42,24 @@ async def confirm_key(outside: Outside, registered: RegisteredKey, owner: str) -
         "tell the service's owner: somebody changed its entry by hand",
         code="registry_differs",
     )
+
+
+async def confirm_key_id(outside: Outside, key_id: str, owner: str) -> None:
+    """The same for the row of this id. Nothing for one that is not there: whoever asks looks for it anyway."""
+    registered = await outside.store.recall(("key", key_id), lambda tx: tx.keys.by_id(key_id))
+    if registered is not None:
+        await confirm_key(outside, registered, owner)
+
+
+async def watch_open_sessions(outside: Outside) -> None:
+    """Ask for the keys of the sessions that are open: with a row that goes, its sessions end.
+
+    While the registry is away they go on: what was let through rests on what was confirmed then.
+    """
+    sessions = await outside.store.read(lambda tx: tx.sessions.open(limit=WATCHED_MAX))
+    for key_id, owner in {(session.key_id, session.person_name) for session in sessions}:
+        with suppress(Denied):
+            await confirm_key_id(outside, key_id, owner)
 
 
 async def publish_key(outside: Outside, registered: RegisteredKey, owner: str, source: str, *, since: Micros) -> None:

@@ -20,6 +20,7 @@ from jitgate.flow.floods import UNKNOWN
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
+from jitgate.flow.registry import confirm_key_id
 from jitgate.identity.model import VerifiedIdentity
 from jitgate.identity.sign_in import resume
 from jitgate.sessions.admit import Admission, Facts, Refusal, admit
@@ -85,6 +86,11 @@ async def ask_session(outside: Outside, unverified_ticket: str, unverified_host:
     if isinstance(answer, Refusal):
         await refuse_session(outside, asked, answer.error)
         raise answer.error
+    try:
+        await confirm_key_id(outside, ticket.key_id, actor.name)
+    except Error as error:
+        await refuse_session(outside, asked, error)
+        raise
     return Passed(asked, answer)
 
 
