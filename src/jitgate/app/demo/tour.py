@@ -52,12 +52,22 @@ def _sign_in(world: World) -> None:
 
 
 def _connect(world: World) -> None:
-    _say("she connects: policy decides, a certificate for 15 minutes is signed, stock ssh and stock sshd do the rest")
+    _say(
+        "she connects: policy decides, a certificate for 15 minutes is signed, the gateway carries ssh to a stock sshd"
+    )
     home = world.people["alice"].home
     _jitctl(world, home, ["vm", "ls"], expect="web1")
     command = ["vm", "connect", "ubuntu@web1", "--reason", "disk full, OPS-12", "--", "echo I am $USER on $LOCAL_HOST"]
     _jitctl(world, home, command, expect="I am ubuntu on web1")
     _jitctl(world, home, ["cert", "show"], expect="ubuntu on web1")
+    _say("and by plain ssh, without jitctl's help: scp, git, Ansible and editors go the same way")
+    plain = [
+        "ssh",
+        "-F",
+        ".ssh/config",
+        "ubuntu@web1",
+    ]  # ssh looks for ~/.ssh in the password file's home, not this one
+    _show(world, home, [*plain, "echo hello from $LOCAL_HOST"], expect="hello from web1")
 
 
 def _refused(world: World) -> None:
@@ -68,16 +78,19 @@ def _refused(world: World) -> None:
 
 
 def _ends_with_its_grant(world: World) -> None:
-    _say("a grant of six seconds: its certificate ends with it, at the host and at the service")
+    _say("a grant of six seconds: its session ends with it, to the second, at the gateway; its certificate at the host")
     home = world.people["alice"].home
     certificate = home / "glimpse-cert.pub"
     _jitctl(world, home, ["cert", "get", "deploy@web1", "-o", certificate.name])
-    ssh = ["ssh", "-F", _write_ssh_config(world, home, certificate).name, "web1"]
-    _show(world, home, [*ssh, "echo inside"], expect="inside")
+    _jitctl(
+        world, home, ["vm", "connect", "deploy@web1", "--", "echo inside; sleep 60"], status=SSH_FAILED, expect="inside"
+    )
+    _jitctl(world, world.people["bob"].home, ["audit", "--type", "session.ended", "--host", "web1"], expect="its time was up")
     grant = _grant_of(certificate)
     host = world.hosts["web1"]
     before = len(host.log_text())
     _wait_for_end(certificate)
+    ssh = ["ssh", "-F", _write_ssh_config(world, home, certificate).name, "web1"]
     _show(world, home, [*ssh, "echo inside"], status=SSH_FAILED, expect="Permission denied")
     reason = next((line for line in host.log_text()[before:].splitlines() if "expired" in line), "")
     _expect("expired" in reason, "sshd did not say that the certificate expired")
