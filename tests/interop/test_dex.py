@@ -8,7 +8,7 @@ import sys
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -173,6 +173,23 @@ def test_the_device_flow_signs_in_with_a_browser_elsewhere(machine: Machine, how
     person = machine.whoami()["person"]
     assert isinstance(person, dict)
     assert person["groups"] == ["engineers"]
+
+
+def test_four_terminals_that_need_a_sign_in_open_one_browser(machine: Machine, provider: Provider):
+    machine.jitctl("login", machine.service.url, "--provider", "dex", BROWSER=browser("alice"))
+    machine.jitctl("logout")
+    before = provider.dex.daemon.words().count("login successful")
+    command = ["-m", "jitgate.cli", "vm", "connect", "ubuntu@web1", "--print"]
+    environment = machine.environment(BROWSER=browser("alice"))
+    with ExitStack() as stack:
+        terminals = [
+            stack.enter_context(pexpect.spawn(sys.executable, command, env=environment, encoding="utf-8", timeout=40))
+            for _ in range(4)
+        ]
+        for terminal in terminals:
+            terminal.expect("ssh -F ")
+            terminal.expect(pexpect.EOF)
+    assert provider.dex.daemon.words().count("login successful") == before + 1
 
 
 # --- tokens of Dex that the service must not take, and one that it must ---

@@ -1,5 +1,6 @@
 """The sign-in itself: whom to trust, what to ask, the key's proof, what is kept."""
 
+import fcntl
 import hashlib
 import hmac
 import os
@@ -17,7 +18,7 @@ from jitgate.cli import profile as kept
 from jitgate.cli import terminal
 from jitgate.cli.answers import Row, as_realms, as_row, text
 from jitgate.cli.command import Options
-from jitgate.cli.files import write_private
+from jitgate.cli.files import FILE_MODE, write_private
 from jitgate.cli.out import say
 from jitgate.cli.profile import Profile, Session
 from jitgate.cli.providers import Provider, as_ways, choose
@@ -151,7 +152,27 @@ def session_or_sign_in(options: Options) -> tuple[Profile, Session]:
         if not terminal.can_ask(options):
             raise
         say(options, error.what)
-        return sign_in(profile, options, Given(user=profile.user or None))
+    with _only_one(profile, options):
+        profile = kept.current(options)
+        try:  # somebody else's window was first
+            return profile, kept.load_session(profile, system_clock())
+        except NotSignedIn:
+            return sign_in(profile, options, Given(user=profile.user or None))
+
+
+@contextmanager
+def _only_one(profile: Profile, options: Options) -> Iterator[None]:
+    """So that ten terminals that need a sign-in open one browser. Held by the process: it cannot be left behind."""
+    file = os.open(profile.folder / "sign-in.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(options, "another jitctl is signing in: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def pinned_authority(profile: Profile, options: Options, pin: str) -> bytes:
