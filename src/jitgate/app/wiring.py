@@ -53,7 +53,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 node=node_id(settings),
                 elsewhere=elsewhere,
                 key_registry=key_registry,
-                gateway=gateway_path(settings, clock()),
+                gateway=gateway_path(settings),
             )
             await list_held_keys(outside, Actor("service"))
             if burnt := await reconcile(outside):

@@ -96,14 +96,14 @@ async def ask_session(outside: Outside, unverified_ticket: str, unverified_host:
 
 async def open_session(outside: Outside, passed: Passed, port: int) -> Session:
     """Let through: decided anew and written in one transaction. `port`: our own towards the host. Raises `Error`."""
-    path, asked = _path(outside), passed.asked
+    asked = passed.asked
 
     def job(tx: Tx) -> Session | Refusal:
         actor, answer = _admit(tx, outside, asked)
         if isinstance(answer, Refusal):
             return answer
         now = outside.clock()
-        session = _session(answer, asked, outside.new_id(now), path.node, port, now)
+        session = _session(answer, asked, outside.new_id(now), outside.node, port, now)
         tx.sessions.add(session)
         tx.log.append(_opened(session, answer, actor))
         return session
@@ -198,15 +198,15 @@ async def kill_session(outside: Outside, actor: Actor, session_id: str, reason: 
 
 async def sessions_to_end(outside: Outside, *, afresh: bool) -> list[tuple[str, Why]]:
     """Which of this node's sessions may not go on. Without `afresh`, asked anew only when somebody lost something."""
-    node = _path(outside).node
+    node = outside.node
     if afresh:
         return await outside.store.read(lambda tx: tx.sessions.to_end(node))
     return await outside.store.recall(("sessions to end", node), lambda tx: tx.sessions.to_end(node))
 
 
 async def node_seen(outside: Outside, name: str) -> None:
-    node, now = _path(outside).node, outside.clock()
-    await outside.store.write(lambda tx: tx.sessions.seen(node, name, now))
+    now = outside.clock()
+    await outside.store.write(lambda tx: tx.nodes.seen(outside.node, name, now))
 
 
 async def close_left_open(outside: Outside, carried: Iterable[str] = ()) -> int:
@@ -214,7 +214,7 @@ async def close_left_open(outside: Outside, carried: Iterable[str] = ()) -> int:
 
     `carried`: sessions that this node does carry.
     """
-    node, now, ours = _path(outside).node, outside.clock(), set(carried)
+    node, now, ours = outside.node, outside.clock(), set(carried)
 
     def job(tx: Tx) -> int:
         left = [each for each in tx.sessions.left_open(node, now - SILENT) if each.id not in ours]

@@ -12,7 +12,7 @@ class GatewayPath:
     """`address`, `port`: where people dial it; `server_name`: what its TLS certificate names. `keep_tls`: TLS stays on.
 
     `networks`: the addresses by which hosts see the gateway, canonical CIDR. `only`: certificates are good from there
-    and from nowhere else. `key`: signs tickets. `node`: this process, in the database.
+    and from nowhere else. `key`: signs tickets.
     """
 
     address: str
@@ -22,7 +22,6 @@ class GatewayPath:
     networks: tuple[str, ...]
     only: bool
     key: Secret[bytes]
-    node: str
 
     def carries(self, options: tuple[tuple[str, str], ...]) -> bool:
         """Whether a grant with these critical options can be used through the gateway.

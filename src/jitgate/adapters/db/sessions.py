@@ -5,7 +5,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, or_, select, update
 
 from jitgate.adapters.db import tables as t
-from jitgate.adapters.db.people import HOME_REALM
 from jitgate.core.clock import Micros
 from jitgate.sessions.session import Session, Why
 
@@ -75,12 +74,6 @@ class Sessions:
     def left_open(self, node: str, silent_since: Micros) -> list[Session]:
         mine = (t.session.c.node_id == node) | (t.node.c.seen_at < silent_since)
         return self._read(_rows().join(t.node, t.node.c.id == t.session.c.node_id).where(mine, _OPEN))
-
-    def seen(self, node: str, name: str, now: Micros) -> None:
-        known = self._c.execute(update(t.node).where(t.node.c.id == node).values(name=name, seen_at=now))
-        if known.rowcount == 0:
-            made = insert(t.node).values(id=node, realm_id=HOME_REALM, name=name, started_at=now, seen_at=now)
-            self._c.execute(made)
 
     def _read(self, query: Select[Any]) -> list[Session]:
         return [_session(row) for row in self._c.execute(query)]
