@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from jitgate.cli import sshconfig
-from jitgate.cli.answers import as_realms, rows, text
+from jitgate.cli import ssh_proxy, sshconfig
+from jitgate.cli.answers import Gateway, as_gateway, as_realms, rows, text
 from jitgate.cli.command import Command, Options
 from jitgate.cli.files import home, read_private
 from jitgate.cli.out import coloured, data, plain
@@ -19,7 +19,7 @@ from jitgate.cli.service import Service
 from jitgate.cli.times import until
 from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import Error, NotSignedIn
+from jitgate.core.errors import Error, NotSignedIn, Unreachable
 from jitgate.core.outcome import Check, failed, passed
 
 _OLDEST_SSH = (8, 4)  # the oldest release that is tested
@@ -40,7 +40,9 @@ def doctor(ctx: click.Context) -> None:
     except Error as error:  # what else is looked at belongs to a service
         checks.append(failed("profile", error.what, error.hint))
     else:
-        checks += [check for step in (_files, _service, _ssh_config) for check in _safely(step, profile, options)]
+        checks += [
+            check for step in (_files, _service, _ssh_config, _tunnel) for check in _safely(step, profile, options)
+        ]
     checks += _agent()
     rows = [{"name": c.name, "outcome": str(c.outcome), "why": c.why, "hint": c.hint} for c in checks]
     lines = []
@@ -133,6 +135,32 @@ def _ssh_config(profile: Profile, options: Options) -> Iterator[Check]:
     else:
         line = sshconfig.include_line()
         yield failed("plain ssh", "~/.ssh/config does not read ours", f"put this line on top of it: {line}")
+
+
+def _tunnel(profile: Profile, options: Options) -> Iterator[Check]:
+    """TLS to the gateway as plain ssh would do it, up to where a ticket would be shown."""
+    try:
+        with Service(profile, options, trusted(profile)) as service:
+            gateway = as_gateway(service.get("/.well-known/jitgate").get("gateway"))
+    except Unreachable:
+        return  # was said of the service
+    if sshconfig.outdated(profile, gateway):
+        yield failed(
+            "tunnel", "the gateway or jitctl moved since our ssh config was written", "jitctl ssh-config install"
+        )
+    elif gateway is None:
+        yield passed("tunnel", "none: hosts are dialled directly")
+    else:
+        yield _gateway(gateway, str(profile.folder / "tls-ca.pem") if profile.pinned else "")
+
+
+def _gateway(gateway: Gateway, anchor: str) -> Check:
+    where = f"{gateway.address} port {gateway.port}"
+    try:
+        ssh_proxy.secure(ssh_proxy.dial(gateway.address, gateway.port), gateway.server_name, anchor).close()
+    except ssh_proxy.TunnelError as error:
+        return failed("tunnel", error.what, error.hint.replace("jitctl doctor", "tell the service's owner"))
+    return passed("tunnel", f"{where}" + (", where TLS stays on" if gateway.keep_tls else ""))
 
 
 def _agent() -> Iterator[Check]:

@@ -127,7 +127,7 @@ def secure(connection: socket.socket, server_name: str, ca_file: str) -> ssl.SSL
     except ssl.SSLCertVerificationError as error:
         connection.close()
         what = f"the TLS certificate of the gateway is not trusted: {error.verify_message}"
-        raise TunnelError(what, "jitctl doctor; is this machine's clock right?") from None
+        raise TunnelError(what, "is this machine's clock right? jitctl doctor") from None
     except OSError as error:
         connection.close()
         raise TunnelError(f"no TLS 1.3 with the gateway: {_reason(error)}", "jitctl doctor") from None

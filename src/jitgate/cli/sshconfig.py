@@ -79,6 +79,14 @@ def tunnelled(profile: Profile) -> bool:
     return "\n  ProxyCommand " in _text(config_file(profile))
 
 
+def outdated(profile: Profile, gateway: Gateway | None) -> bool:
+    """Whether what our config says of the way is of another time, or by a jitctl that is elsewhere now."""
+    text = _text(config_file(profile))
+    if gateway is None:
+        return tunnelled(profile)
+    return "\nHost " in text and f"\n  ProxyCommand {_proxy()}" not in text
+
+
 def known_hosts(realms: Sequence[Realm]) -> str:
     """The host authorities, each only for the names of its realm."""
     return "".join(
