@@ -111,13 +111,40 @@ def world_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def world_in_postgres(postgres: "Postgres", tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The same on PostgreSQL: its folder and the name of a database to copy."""
+    from tests.world import make_template  # noqa: PLC0415  # loading it takes seconds
+
+    folder, name = tmp_path_factory.mktemp("world", numbered=True), postgres.create()
+    make_template(folder, postgres.url(name))
+    return folder, name
+
+
 @pytest.fixture
-def world(world_template: Path, tmp_path: Path) -> "Iterator[World]":
+def database() -> str:
+    """The kind of database under the service; a test marked `databases` is run on each."""
+    return "sqlite"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("databases"):
+        metafunc.parametrize("database", ["sqlite", "postgres"])
+
+
+@pytest.fixture
+def world(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[World]":
     """The service in this process: real store and application, a clock that stands still (tests/world.py)."""
     from tests.world import open_world  # noqa: PLC0415  # loading it takes seconds
 
-    with open_world(world_template, tmp_path) as opened:
-        yield opened
+    if database == "sqlite":
+        with open_world(request.getfixturevalue("world_template"), tmp_path) as opened:
+            yield opened
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        folder, name = request.getfixturevalue("world_in_postgres")
+        with server.database(name) as url, open_world(folder, tmp_path, url) as opened:
+            yield opened
 
 
 @pytest.fixture(scope="session")

@@ -233,27 +233,30 @@ class Visitor:
 
 
 @contextmanager
-def open_world(template: Path, folder: Path) -> Iterator[World]:
-    """A copy of the world in `template` (`make_template`), in `folder`."""
-    copyfile(template / "jitgate.db", folder / "jitgate.db")
-    (folder / "jitgate.db").chmod(0o600)
-    with _opened(folder, json.loads((template / "signed.json").read_text())) as world:
+def open_world(template: Path, folder: Path, url: str = "") -> Iterator[World]:
+    """A copy of the world in `template` (`make_template`), in `folder`; `url`: of a database that is a copy already."""
+    if not url:
+        url = f"sqlite:///{folder / 'jitgate.db'}"
+        copyfile(template / "jitgate.db", folder / "jitgate.db")
+        (folder / "jitgate.db").chmod(0o600)
+    with _opened(folder, url, json.loads((template / "signed.json").read_text())) as world:
         yield world
 
 
-def make_template(folder: Path) -> None:
+def make_template(folder: Path, url: str = "") -> None:
     """The world that all others are copies of: everybody, web1, web2 and db1, one role."""
-    create_installation(f"sqlite:///{folder / 'jitgate.db'}", origin=ORIGIN, values={"epoch": "0"}, now=NOW)
-    with _opened(folder, []) as world:
+    url = url or f"sqlite:///{folder / 'jitgate.db'}"
+    create_installation(url, origin=ORIGIN, values={"epoch": "0"}, now=NOW)
+    with _opened(folder, url, []) as world:
         asyncio.run(_populate(world))
     (folder / "signed.json").write_text(json.dumps([line.decode() for line in world.signer.lines]))
 
 
 @contextmanager
-def _opened(folder: Path, lines: Sequence[str]) -> Iterator[World]:
+def _opened(folder: Path, url: str, lines: Sequence[str]) -> Iterator[World]:
     clock = Clock(NOW)
     signer = HeldSigner(clock=clock, lines=[line.encode() for line in lines])
-    store = open_store(f"sqlite:///{folder / 'jitgate.db'}")
+    store = open_store(url)
     hashing = ThreadPoolExecutor(2)
     outside = Outside(store, signer, clock, os.urandom, SEALING, hashing, frozenset({URL}))
     with pytest.MonkeyPatch.context() as patch:  # real Argon2id that costs nothing
