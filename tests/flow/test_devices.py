@@ -124,7 +124,7 @@ async def test_it_runs_out(corp: Corp):
         ({"iss": "https://x.example.com"}, "token_issuer"),
     ],
 )
-async def test_the_token_is_checked_as_every_other(corp: Corp, claims: dict[str, str], code: str):
+async def test_the_token_is_checked_as_every_other(corp: Corp, claims: dict[str, Any], code: str):
     visitor, begun = await started(corp)
     token = corp.fake.token(**({"aud": SERVICE_CLIENT} | claims))
     corp.fake.token = lambda **_: token  # type: ignore[method-assign]  # what the provider gives, whatever is asked

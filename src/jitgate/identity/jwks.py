@@ -21,8 +21,6 @@ _FOR_KEY: Mapping[tuple[str, str], frozenset[str]] = {
     ("EC", "P-521"): frozenset({"ES512"}),
     ("OKP", "Ed25519"): frozenset({"EdDSA"}),
 }
-ALGORITHMS = frozenset[str]().union(*_FOR_KEY.values())
-"""All that may be pinned: asymmetric ones (RFC 7518, RFC 8037)."""
 
 
 @dataclass(frozen=True, slots=True)

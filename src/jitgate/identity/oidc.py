@@ -25,8 +25,8 @@ import jwt
 from jitgate.core.clock import MINUTE, SECOND, Micros
 from jitgate.core.errors import BadInput, NotSignedIn
 from jitgate.core.text import check_name, shown
-from jitgate.identity.jwks import ALGORITHMS, VerificationKey, no_name_twice
-from jitgate.identity.providers import ProviderSettings
+from jitgate.identity.jwks import VerificationKey, no_name_twice
+from jitgate.identity.providers import ALGORITHMS, ProviderSettings
 
 TOKEN_MAX = 48 * 1024  # characters; a directory's largest tokens have some 20 000, and a request has at most 64 KiB
 LEEWAY: Micros = 60 * SECOND  # how far the two clocks may be apart

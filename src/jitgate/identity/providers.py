@@ -10,6 +10,9 @@ from jitgate.identity.model import LOCAL_ISSUER
 from jitgate.identity.nonce import check_provider
 from jitgate.identity.proof import origin_of
 
+ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+"""All that ID tokens may be signed with: asymmetric ones (RFC 7518, RFC 8037)."""
+
 DAY_MINUTES = 24 * 60
 LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 
@@ -61,9 +64,8 @@ class ProviderSettings:
             raise BadInput("service_client_id and client_secret_file go together", "set both for the device flow")
         if "openid" not in self.scopes or not all(scope.isascii() and scope.isprintable() for scope in self.scopes):
             raise BadInput("scopes without openid", 'like scopes = ["openid", "profile", "groups"]')
-        # Which names there are is known where the library is; here only what must never be one.
-        if not self.algorithms or any(name.lower() == "none" or name.startswith("HS") for name in self.algorithms):
-            raise BadInput("algorithms that are none or symmetric", 'like algorithms = ["RS256"]')
+        if not self.algorithms or not ALGORITHMS.issuperset(self.algorithms):
+            raise BadInput("algorithms that are none or unknown", f"one or more of {' '.join(sorted(ALGORITHMS))}")
         _check_choice("people", self.people, "linked", "create")
         _check_choice("groups", self.groups, "token", "directory", "none")
         _check_needed("create", self.people, "name_claim", self.name_claim)

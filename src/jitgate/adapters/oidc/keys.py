@@ -29,6 +29,7 @@ RENEW: Micros = 5 * MINUTE  # a key that the provider has withdrawn is good here
 WINDOW: Micros = 10 * SECOND
 FETCHES = 2
 
+_HINT = "try again; if it stays, tell who runs this service"
 _LOG = logging.getLogger("jitgate.oidc")
 
 
@@ -71,13 +72,13 @@ class Keys:
         name, known = self._settings.name, self._known
         if known is None:
             what = f"the provider {name} cannot be asked for its keys: {self._problem.what}"
-            raise Unreachable(what, self._problem.hint, code="provider_unreachable")
+            raise Unreachable(what, self._problem.hint or _HINT, code="provider_unreachable")
         age = self._clock() - known.at
         if not 0 <= age <= self._settings.key_minutes * MINUTE:  # the clock may have been set back
             what = (
                 f"the keys of the provider {name} are {age // MINUTE} minutes old, and it cannot be asked for new ones"
             )
-            raise Unreachable(f"{what}: {self._problem.what}", self._problem.hint, code="provider_keys_stale")
+            raise Unreachable(f"{what}: {self._problem.what}", self._problem.hint or _HINT, code="provider_keys_stale")
         return known
 
     async def _renew(self, *, older_than: Micros) -> None:
@@ -117,7 +118,8 @@ def endpoint(document: Mapping[str, object], name: str, issuer: str) -> str:
     """An address of the discovery document: https, or the scheme of a loopback issuer. Raises `Unreachable`."""
     url = document.get(name)
     try:
-        known = isinstance(url, str) and urlsplit(url).scheme in ("https", urlsplit(issuer).scheme)
+        parts = urlsplit(url if isinstance(url, str) else "")
+        known = parts.scheme in ("https", urlsplit(issuer).scheme) and parts.hostname and parts.port != 0
     except ValueError:
         known = False
     if not known:
