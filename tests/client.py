@@ -3,7 +3,8 @@
 import base64
 import json
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from typing import Any
@@ -115,11 +116,15 @@ def code(secret: str, now: Micros, *, steps: int = 0) -> str:
 
 @dataclass(slots=True)
 class Connection:
-    """A person at a running service: one connection that is kept open, and opened again when it was closed."""
+    """A person at a running service: one connection that is kept open, and opened again when it was closed.
+
+    `dial` makes it, where it is not plain TCP to the url.
+    """
 
     url: str
     signer: Signer
     timeout: float = 30.0
+    dial: Callable[[], socket.socket] | None = None
     _http: HTTPConnection | None = None
 
     def send(self, call: Call) -> Answer:
@@ -135,6 +140,8 @@ class Connection:
         """Send the request, and do not wait for the answer."""
         if self._http is None:
             self._http = HTTPConnection(urlsplit(self.url).netloc, timeout=self.timeout)
+            if self.dial is not None:
+                self._http.sock = self.dial()
         self._http.putrequest(call.method, call.path, skip_host=True, skip_accept_encoding=True)
         for name, value in call.headers.items():
             self._http.putheader(name, value)
