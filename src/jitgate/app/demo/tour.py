@@ -1,29 +1,19 @@
 """The main job as a tour: each command is run as it is printed, and what comes out is compared with what is claimed."""
 
-import shlex
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import click
-
+from jitgate.app.demo.steps import JITCTL, expect_that, jitctl, jitgate, note, run, say, show
 from jitgate.app.demo.world import World
-from jitgate.core.errors import Error
 from jitgate.ssh.cert import CertificateBody, parse_certificate_line
 
 STATE = Path(".local/state/jitctl/default")
 DENIED, ENDED = 4, 7  # exit statuses of jitctl
 SSH_FAILED = 255
 TRIES_S = 15
-
-
-class StepFailed(Error):
-    """A step of the tour did not do what it says."""
 
 
 def tour(world: World) -> None:
@@ -38,7 +28,7 @@ def tour(world: World) -> None:
 
 
 def _sign_in(world: World) -> None:
-    _say("alice signs in with password and one-time code; her key is made here and bound in the same act")
+    say("alice signs in with password and one-time code; her key is made here and bound in the same act")
     for name in ("alice", "bob"):
         member = world.people[name]
         password = member.home / "password"
@@ -46,84 +36,87 @@ def _sign_in(world: World) -> None:
         password.write_text(member.password.reveal())
         login = ["login", world.url, "--user", name, "--password-file", str(password), "--code", member.code()]
         if name == "alice":
-            _jitctl(world, member.home, login, shown=["login", world.url, "--user", name])
+            jitctl(world, member.home, login, shown=["login", world.url, "--user", name])
         else:  # the same for bob, who reads the log later
-            _run(world, member.home, [*_JITCTL, *login])
+            run(world, member.home, [*JITCTL, *login])
 
 
 def _connect(world: World) -> None:
-    _say(
-        "she connects: policy decides, a certificate for 15 minutes is signed, the gateway carries ssh to a stock sshd"
-    )
+    say("she connects: policy decides, a certificate for 15 minutes is signed, the gateway carries ssh to a stock sshd")
     home = world.people["alice"].home
-    _jitctl(world, home, ["vm", "ls"], expect="web1")
+    jitctl(world, home, ["vm", "ls"], expect="web1")
     command = ["vm", "connect", "ubuntu@web1", "--reason", "disk full, OPS-12", "--", "echo I am $USER on $LOCAL_HOST"]
-    _jitctl(world, home, command, expect="I am ubuntu on web1")
-    _jitctl(world, home, ["cert", "show"], expect="ubuntu on web1")
-    _say("and by plain ssh, without jitctl's help: scp, git, Ansible and editors go the same way")
+    jitctl(world, home, command, expect="I am ubuntu on web1")
+    jitctl(world, home, ["cert", "show"], expect="ubuntu on web1")
+    say("and by plain ssh, without jitctl's help: scp, git, Ansible and editors go the same way")
     plain = [
         "ssh",
         "-F",
         ".ssh/config",
         "ubuntu@web1",
     ]  # ssh looks for ~/.ssh in the password file's home, not this one
-    _show(world, home, [*plain, "echo hello from $LOCAL_HOST"], expect="hello from web1")
+    show(world, home, [*plain, "echo hello from $LOCAL_HOST"], expect="hello from web1")
 
 
 def _refused(world: World) -> None:
-    _say("db1 is for others: refused, with every reason")
+    say("db1 is for others: refused, with every reason")
     home = world.people["alice"].home
-    _jitctl(world, home, ["vm", "connect", "db1", "--reason", "curious", "--", "true"], status=DENIED)
-    _jitctl(world, home, ["explain", "db1"], expect="group")
+    jitctl(world, home, ["vm", "connect", "db1", "--reason", "curious", "--", "true"], status=DENIED)
+    jitctl(world, home, ["explain", "db1"], expect="group")
 
 
 def _ends_with_its_grant(world: World) -> None:
-    _say("a grant of six seconds: its session ends with it, to the second, at the gateway; its certificate at the host")
+    say("a grant of six seconds: its session ends with it, to the second, at the gateway; its certificate at the host")
     home = world.people["alice"].home
     certificate = home / "glimpse-cert.pub"
-    _jitctl(world, home, ["cert", "get", "deploy@web1", "-o", certificate.name])
-    _jitctl(
+    jitctl(world, home, ["cert", "get", "deploy@web1", "-o", certificate.name])
+    jitctl(
         world, home, ["vm", "connect", "deploy@web1", "--", "echo inside; sleep 60"], status=SSH_FAILED, expect="inside"
     )
-    _jitctl(world, world.people["bob"].home, ["audit", "--type", "session.ended", "--host", "web1"], expect="its time was up")
+    jitctl(
+        world,
+        world.people["bob"].home,
+        ["audit", "--type", "session.ended", "--host", "web1"],
+        expect="its time was up",
+    )
     grant = _grant_of(certificate)
     host = world.hosts["web1"]
     before = len(host.log_text())
     _wait_for_end(certificate)
     ssh = ["ssh", "-F", _write_ssh_config(world, home, certificate).name, "web1"]
-    _show(world, home, [*ssh, "echo inside"], status=SSH_FAILED, expect="Permission denied")
+    show(world, home, [*ssh, "echo inside"], status=SSH_FAILED, expect="Permission denied")
     reason = next((line for line in host.log_text()[before:].splitlines() if "expired" in line), "")
-    _expect("expired" in reason, "sshd did not say that the certificate expired")
-    _note(f"sshd on web1 says: {reason}")
-    _jitctl(world, home, ["cert", "get", "deploy@web1", "--grant", grant], status=ENDED)
+    expect_that("expired" in reason, "sshd did not say that the certificate expired")
+    note(f"sshd on web1 says: {reason}")
+    jitctl(world, home, ["cert", "get", "deploy@web1", "--grant", grant], status=ENDED)
 
 
 def _stolen_token(world: World) -> None:
-    _say("mallory has stolen alice's session token, but not her key")
+    say("mallory has stolen alice's session token, but not her key")
     alice, mallory = world.people["alice"].home, world.folder / "people" / "mallory"
     shutil.copytree(alice, mallory, ignore=shutil.ignore_patterns("id", "id.pub", "certs", "password"))
     key = mallory / STATE / "id"
-    _run(world, mallory, ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mallory", "-f", str(key)])
+    run(world, mallory, ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mallory", "-f", str(key)])
     command = ["vm", "connect", "ubuntu@web1", "--reason", "mine now", "--", "true"]
-    _jitctl(world, mallory, command, status=DENIED, expect="not registered")
-    _jitctl(world, mallory, ["keys", "add", str(key.relative_to(mallory))], status=DENIED, expect="not registered")
+    jitctl(world, mallory, command, status=DENIED, expect="not registered")
+    jitctl(world, mallory, ["keys", "add", str(key.relative_to(mallory))], status=DENIED, expect="not registered")
 
 
 def _log(world: World) -> None:
-    _say("every step is on the record: sshd's own log line leads to the entry, and the log can be verified")
+    say("every step is on the record: sshd's own log line leads to the entry, and the log can be verified")
     accepted = [line for line in world.hosts["web1"].log_text().splitlines() if "Accepted publickey for ubuntu" in line]
-    _expect(bool(accepted), "sshd logged no login")
-    _note(f"sshd on web1 says: {accepted[0]}")
+    expect_that(bool(accepted), "sshd logged no login")
+    note(f"sshd on web1 says: {accepted[0]}")
     serial = accepted[0].partition("(serial ")[2].partition(")")[0]
     bob = world.people["bob"].home
-    _jitctl(world, bob, ["audit", "--serial", serial], expect="certificate.issued")
-    _jitctl(world, bob, ["audit", "--outcome", "refused"], expect="grant.refused")
+    jitctl(world, bob, ["audit", "--serial", serial], expect="certificate.issued")
+    jitctl(world, bob, ["audit", "--outcome", "refused"], expect="grant.refused")
     _wait_for_checkpoint(world)
-    _jitgate(world, ["audit", "verify", "--checkpoint", _checkpoint(world).name], expect="the log is whole")
+    jitgate(world, ["audit", "verify", "--checkpoint", _checkpoint(world).name], expect="the log is whole")
 
 
 def _altered(world: World) -> None:
-    _say("somebody edits one entry in a copy of the log, to blame bob for alice's refusal")
+    say("somebody edits one entry in a copy of the log, to blame bob for alice's refusal")
     copy = world.folder / "altered.db"
     database = world.settings.state / "jitgate.db"
     with closing(sqlite3.connect(database)) as original, closing(sqlite3.connect(copy)) as altered, altered:
@@ -138,50 +131,7 @@ def _altered(world: World) -> None:
         )
     copy.chmod(0o600)
     command = ["audit", "verify", "--checkpoint", _checkpoint(world).name, "--database", f"sqlite:///{copy.name}"]
-    _jitgate(world, command, status=1, expect="NOT WHOLE")
-
-
-_JITCTL = (sys.executable, "-m", "jitgate.cli")
-_JITGATE = (sys.executable, "-m", "jitgate")
-
-
-def _jitctl(
-    world: World, home: Path, arguments: Sequence[str], *, shown: Sequence[str] = (), status: int = 0, expect: str = ""
-) -> None:
-    _show(world, home, [*_JITCTL, *arguments], shown=["jitctl", *(shown or arguments)], status=status, expect=expect)
-
-
-def _jitgate(world: World, arguments: Sequence[str], *, status: int = 0, expect: str = "") -> None:
-    _show(world, world.folder, [*_JITGATE, *arguments], shown=["jitgate", *arguments], status=status, expect=expect)
-
-
-def _show(
-    world: World, home: Path, command: Sequence[str], *, shown: Sequence[str] = (), status: int = 0, expect: str = ""
-) -> None:
-    """Print a command, run it, print what came, and hold it against the claim."""
-    click.echo(click.style(f"  $ {shlex.join(shown or command)}", bold=True))
-    done = _run(world, home, command, check=False)
-    for line in (done.stderr + done.stdout).splitlines():
-        click.echo(f"    {line}")
-    if status:
-        click.echo(f"    (exit status {done.returncode})")
-    _expect(done.returncode == status, f"exit status {done.returncode} instead of {status}")
-    _expect(expect in done.stdout + done.stderr, f"the output does not say {expect!r}")
-
-
-def _run(world: World, home: Path, command: Sequence[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command,
-        env=world.environment(home),
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if check:
-        _expect(done.returncode == 0, f"{shlex.join(command)}: {done.stderr}")
-    return done
+    jitgate(world, command, status=1, expect="NOT WHOLE")
 
 
 def _write_ssh_config(world: World, home: Path, certificate: Path) -> Path:
@@ -214,7 +164,7 @@ def _grant_of(certificate: Path) -> str:
 
 def _wait_for_end(certificate: Path) -> None:
     left = _body(certificate).valid_before - time.time() + 1
-    _note(f"waiting {max(0, left):.0f} s for the grant to end")
+    note(f"waiting {max(0, left):.0f} s for the grant to end")
     time.sleep(max(0, left))
 
 
@@ -228,22 +178,9 @@ def _wait_for_checkpoint(world: World) -> None:
             if covered >= size:
                 _checkpoint(world).write_text(text)
                 return
-            _expect(time.monotonic() < until, "no checkpoint covers the log")
+            expect_that(time.monotonic() < until, "no checkpoint covers the log")
             time.sleep(0.1)
 
 
 def _checkpoint(world: World) -> Path:
     return world.folder / "checkpoint.txt"
-
-
-def _say(text: str) -> None:
-    click.echo(f"\n{click.style('==', fg='green', bold=True)} {text}")
-
-
-def _note(text: str) -> None:
-    click.echo(f"    {text}")
-
-
-def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001  # it reads as an assertion
-    if not holds:
-        raise StepFailed(f"the tour stops here: {otherwise}", "this is a bug: report it with the output above")
