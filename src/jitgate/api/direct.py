@@ -42,7 +42,7 @@ class Direct:
         try:
             response = await _answer(request)
         except Exception as error:  # noqa: BLE001  # whatever it was, it is answered and nothing more
-            response = problem_of(request, error)
+            response = await problem_of(request, error)
         await response(scope, receive, send)
 
 

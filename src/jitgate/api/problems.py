@@ -45,17 +45,11 @@ def problem(
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    async def on_error(request: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code == 413 and "route" in request.scope:  # noqa: PLR2004  # HTTP
-            outside, source = outside_of(request), source_of(request)
-            await record_too_large(outside, source, request.method, request.scope["route"].path)
-        return problem_of(request, error)
-
     for kind in (Error, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, on_error)
+        app.add_exception_handler(kind, problem_of)
 
 
-def problem_of(request: Request, error: Exception) -> Response:
+async def problem_of(request: Request, error: Exception) -> Response:
     """The answer to a request that ended in `error`. One that is none of ours is logged: it is a mistake of ours."""
     match error:
         case Error():
@@ -63,6 +57,9 @@ def problem_of(request: Request, error: Exception) -> Response:
         case RequestValidationError():
             return _on_invalid(request, error)
         case HTTPException():
+            if error.status_code == 413 and "route" in request.scope:  # noqa: PLR2004  # HTTP
+                outside, source = outside_of(request), source_of(request)
+                await record_too_large(outside, source, request.method, request.scope["route"].path)
             return _on_http(request, error)
     return _on_crash(request, error)
 

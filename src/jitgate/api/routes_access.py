@@ -1,7 +1,9 @@
 """What may I reach, and the way in: hosts, explanations, grants, certificates."""
 
+from collections.abc import Callable
+from json import JSONEncoder
+
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from jitgate.api.access import Proved, SignedIn, outside_of
 from jitgate.api.schemas import (
@@ -20,6 +22,7 @@ from jitgate.flow.sessions import ticket_for
 from jitgate.policy.model import Ask
 
 router = APIRouter(prefix="/v1")
+_write: Callable[[object], str] = JSONEncoder(separators=(",", ":")).encode
 
 
 @router.get("/hosts")
@@ -79,7 +82,7 @@ async def post_end(request: Request, grant_id: str, body: EndGrantRequest, calle
 
 
 @router.post("/certificates", status_code=201)
-async def post_certificates(request: Request, body: CertificateRequest, caller: Proved) -> JSONResponse:
+async def post_certificates(request: Request, body: CertificateRequest, caller: Proved) -> Response:
     """A certificate under a running grant, for the key that signed this request."""
     # A response of its own: this is the hot path, and what we made needs no validation.
     outside = outside_of(request)
@@ -98,4 +101,4 @@ async def post_certificates(request: Request, body: CertificateRequest, caller: 
         "grant": grant_json(issued.grant, outside.clock()),
         "tunnel": tunnel_json(outside.gateway, ticket_for(outside, caller, issued)),
     }
-    return JSONResponse(answer, 201)
+    return Response(_write(answer), 201, media_type="application/json")

@@ -27,6 +27,34 @@ class _TooMuchError(Exception):
     """Raised under the parser, which makes a 400 and the connection's end of it."""
 
 
+class _Joined:
+    """A transport that sends with one system call what was written in one turn of the loop: an answer's head and body.
+
+    The first half alone would wake the client up for nothing.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+        self.is_closing, self.abort = transport.is_closing, transport.abort
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._written:
+            data = b"".join(self._written)
+            self._written.clear()
+            self._transport.write(data)
+
+
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, which by itself buffers heads of any size and waits for requests for ever."""
 
@@ -47,6 +75,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(transport)
+        self.transport = _Joined(transport, self.loop)  # type: ignore[assignment]  # as much of one as the base uses
         if self.client:  # else it has gone already
             self.client = (self._source, self.client[1])  # who a listed proxy speaks for, not the proxy
             self._address = address_subject(self._source)

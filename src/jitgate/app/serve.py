@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -103,6 +104,7 @@ async def serve(
                     running.append(tasks.create_task(_every(settings.directory.look_s, "directory", telemetry, look)))
                 clock = tasks.create_task(http.run())
                 bound = ports[0].listener.getsockname()
+                gc.freeze()  # what is there now stays: nobody looks through it again and again for garbage
                 _LOG.info("serving", extra={"address": bound[0], "port": bound[1], "url": settings.url})
                 _notify("READY=1")
                 if on_ready:

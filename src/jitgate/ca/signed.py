@@ -20,6 +20,7 @@ from jitgate.ssh.cert import CertType
 MARK: Final = b'{"mark":'
 MARK_EVERY: Final = 10_000  # lines: reading them back takes a tenth of a second
 _TYPES: Final = {"user": CertType.USER, "host": CertType.HOST}
+_write: Final = json.JSONEncoder(separators=(",", ":")).encode
 _NAMES: Final = {number: name for name, number in _TYPES.items()}
 
 
@@ -107,7 +108,7 @@ def _later(one: LogHead | None, other: LogHead | None) -> LogHead | None:
 
 
 def _line(value: dict[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return _write(value).encode() + b"\n"
 
 
 def _put_head(head: LogHead | None) -> dict[str, object] | None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Micros = int
 Clock = Callable[[], Micros]
@@ -19,4 +20,9 @@ def system_clock() -> Micros:
 
 def rfc3339(moment: Micros) -> str:
     """The moment in RFC 3339, UTC, to the second; what JSON output and logs show."""
-    return datetime.fromtimestamp(moment // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(moment // SECOND)
+
+
+@lru_cache(maxsize=1024)  # answers name the same few seconds again and again
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,13 +9,14 @@ Random = Callable[[int], bytes]
 """Randomness as it is handed in: `os.urandom` in the program, a seeded source in tests."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 def new_id(now: Micros, random: Random) -> str:
     """A fresh ULID for the moment `now`."""
     number = (now // 1000) << 80 | int.from_bytes(random(10), "big")
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -10, -10)])
 
 
 def is_id(text: str) -> bool:

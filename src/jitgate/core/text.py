@@ -5,6 +5,7 @@ Names are rejected, never repaired: what was typed is what is kept. ASCII only: 
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from jitgate.core.errors import BadInput
 
@@ -29,6 +30,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})  # Unicode ge
 REASON_MAX = 500  # characters; a sentence or two and a ticket, not a document
 
 
+@lru_cache(maxsize=4096)  # a pure function, asked about the same names again and again; a refusal is not kept
 def check_name(kind: str, value: str) -> str:
     """`value` if it is a well-formed name of that kind (`person`, `login`, `host`, ...); else `BadInput`."""
     grammar, words = _GRAMMARS[kind]

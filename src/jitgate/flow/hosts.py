@@ -16,7 +16,7 @@ from jitgate.flow.authorities import authority_for
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.sessions.model import Host
-from jitgate.ssh.cert import Certificate, to_be_signed
+from jitgate.ssh.cert import Certificate
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 
 NONCE_BYTES = 32  # OpenSSH's PROTOCOL.certkeys: the nonce is a CA-made random string, here of 256 bits
@@ -183,7 +183,7 @@ def certificate_event(
         detail=(
             ("kind", body.type.name.lower()),
             ("ca", body.ca.fingerprint),
-            ("digest", hashlib.sha256(to_be_signed(body, certificate.nonce)).hexdigest()),
+            ("digest", hashlib.sha256(certificate.tbs).hexdigest()),
             ("fingerprint", body.key.fingerprint),
             ("valid_after", body.valid_after * SECOND),
             ("valid_before", body.valid_before * SECOND),

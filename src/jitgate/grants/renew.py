@@ -56,6 +56,8 @@ def holder_now(grant: Grant, identity: VerifiedIdentity) -> VerifiedIdentity:
         raise Denied("it is somebody else's grant", "ask for one of your own")
     if identity.issuer != grant.holder.issuer:
         raise Denied("the grant was opened by another way of signing in", "ask for a new one: jitctl vm connect")
+    if identity.factors == grant.holder.factors:
+        return identity
     return replace(identity, factors=grant.holder.factors)
 
 

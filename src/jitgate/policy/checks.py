@@ -5,6 +5,7 @@ For a deny rule "passed" means that the rule applies. There a crash counts as ap
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from jitgate.core.clock import SECOND
@@ -44,6 +45,7 @@ def take_apart(identity: VerifiedIdentity, ask: Ask, facts: Facts, renewing: Ren
     return Question(identity, ask, facts, renewing, frozenset(identity.groups), _address(facts.source))
 
 
+@lru_cache(maxsize=1024)
 def _address(source: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(source)

@@ -20,7 +20,6 @@ Pure: no clock, no store; the same input gives the same answer.
 """
 
 from collections.abc import Iterable
-from functools import cache
 
 from jitgate.core.outcome import Check
 from jitgate.identity.model import VerifiedIdentity
@@ -106,9 +105,13 @@ def _answer(question: Question, login: str, rules: list[Rule], digest: str, *, c
             return rule.stranger
         return examine(rule, question, login, values, minutes)
 
-    @cache
+    denying = [rule for rule in rules if rule.denies]
+    known_denials: dict[int, tuple[RoleExamined, ...]] = {}
+
     def denials(minutes: int) -> tuple[RoleExamined, ...]:
-        return tuple(look(rule, minutes) for rule in rules if rule.denies)
+        if minutes not in known_denials:
+            known_denials[minutes] = tuple([look(rule, minutes) for rule in denying])
+        return known_denials[minutes]
 
     allows = [rule for rule in rules if not rule.denies]
     found = tuple(look(rule, minutes_of(rule, question)) for rule in allows)

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -36,6 +36,8 @@ _KEY_ID: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 _SUFFIX: Final = "-cert-v01@openssh.com"
 _KIND_OF: Final = {a: a.removesuffix("@openssh.com") + _SUFFIX for a in Algorithm}
+_PUT_KIND: Final = {a: put_string(kind) for a, kind in _KIND_OF.items()}
+_PUT_EMPTY: Final = put_string(b"")
 _ALGORITHM_OF: Final = {kind: a for a, kind in _KIND_OF.items()}
 # How many strings or numbers follow the type in a key of that type
 _FIELDS: Final = {
@@ -110,7 +112,7 @@ def to_be_signed(body: CertificateBody, nonce: bytes) -> bytes:
     algorithm = body.key.algorithm
     return b"".join(
         (
-            put_string(_KIND_OF[algorithm]),
+            _PUT_KIND[algorithm],
             put_string(nonce),
             body.key.blob[4 + len(algorithm) :],  # the key without its type, which stands in front already
             put_uint64(body.serial),
@@ -121,7 +123,7 @@ def to_be_signed(body: CertificateBody, nonce: bytes) -> bytes:
             put_uint64(body.valid_before),
             put_string(put_options(body.critical_options)),
             put_string(put_options(body.extensions)),
-            put_string(b""),  # reserved
+            _PUT_EMPTY,  # reserved
             put_string(body.ca.blob),
         )
     )
@@ -145,13 +147,16 @@ class Certificate:
     body: CertificateBody
     nonce: bytes
     signature: bytes
+    tbs: bytes = field(init=False, repr=False, compare=False)
+    """What is signed: made of body and nonce, once."""
 
     def __post_init__(self) -> None:
-        self.body.ca.verify(self.signature, to_be_signed(self.body, self.nonce))
+        object.__setattr__(self, "tbs", to_be_signed(self.body, self.nonce))
+        self.body.ca.verify(self.signature, self.tbs)
 
     @property
     def blob(self) -> bytes:
-        return to_be_signed(self.body, self.nonce) + put_string(self.signature)
+        return self.tbs + put_string(self.signature)
 
     def line(self, comment: str = "") -> str:
         """The line of a -cert.pub file, without newline."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from jitgate.core.text import shown
-from jitgate.ssh.wire import FormatError, Reader
+from jitgate.ssh.wire import FormatError, Reader, to_base64
 
 MAX_KEY: Final = 4096  # bytes; an RSA key of 16384 bits takes 2,100
 RSA_BITS: Final = range(3072, 16384 + 1)  # below: NIST SP 800-57's end of 112 bits; above: verifying costs us too much
@@ -49,7 +50,8 @@ class Algorithm(StrEnum):
 class Material:
     algorithm: Algorithm
     key: Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
-    application: str | None = None
+    application: str | None
+    fingerprint: str
 
 
 @lru_cache(maxsize=1024)  # the CA keys and the people at work; a bound on what strangers can make us keep
@@ -62,7 +64,8 @@ def material(blob: bytes) -> Material:
     key = _PARSERS[algorithm](reader)
     application = _application(reader) if algorithm.is_sk else None
     reader.end()
-    return Material(algorithm, key, application)
+    fingerprint = "SHA256:" + to_base64(sha256(blob).digest()).rstrip("=")
+    return Material(algorithm, key, application, fingerprint)
 
 
 def known_algorithm(name: str) -> Algorithm:

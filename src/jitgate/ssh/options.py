@@ -32,11 +32,16 @@ SK_ONLY: Final = frozenset({"no-touch-required", "verify-required"})
 _OWN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}@[a-z0-9][a-z0-9.-]{0,62}")
 
 
+# Certificates carry the same few sets of options again and again: pure functions, whose answers are kept.
+
+
+@lru_cache(maxsize=256)
 def put_options(options: Options) -> bytes:
     """The packed options. A value is an SSH string inside the data string; a flag's data is empty."""
     return b"".join(put_string(name) + put_string(put_string(value) if value else b"") for name, value in options)
 
 
+@lru_cache(maxsize=256)
 def parse_options(data: bytes) -> Options:
     """What `put_options` wrote; else `FormatError`.
 
@@ -53,6 +58,7 @@ def parse_options(data: bytes) -> Options:
     return tuple(found)
 
 
+@lru_cache(maxsize=256)
 def check_options(critical: Options, extensions: Options, *, user: bool, sk: bool) -> None:
     """`FormatError` unless every option is one that we know, for that kind of certificate and key, and well-formed.
 

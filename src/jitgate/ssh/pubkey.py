@@ -1,6 +1,5 @@
 """Public keys: parsed strictly, compared by their bytes, able to verify signatures."""
 
-import hashlib
 from dataclasses import dataclass
 
 from jitgate.core.text import shown
@@ -29,7 +28,7 @@ class PublicKey:
     @property
     def fingerprint(self) -> str:
         """As `ssh-keygen -l` shows it: `SHA256:` and unpadded base64."""
-        return "SHA256:" + to_base64(hashlib.sha256(self.blob).digest()).rstrip("=")
+        return material(self.blob).fingerprint
 
     @property
     def application(self) -> str | None:

@@ -5,13 +5,14 @@ import json
 from sqlalchemy import Connection, insert, select
 
 from jitgate.adapters.db import tables as t
+from jitgate.adapters.db.prepared import Prepared
 from jitgate.ca.realms import Authority
 from jitgate.core.clock import SECOND, Micros
 from jitgate.grants.model import Grant
 from jitgate.sessions.model import Host
 from jitgate.ssh.cert import CertificateBody
 
-_ADD = insert(t.certificate)  # made once: this is the hot path
+_ADD = Prepared(insert(t.certificate), *t.certificate.c.keys())
 
 
 class Certificates:
@@ -27,21 +28,21 @@ class Certificates:
         grant: Grant | None = None,
         host: Host | None = None,
     ) -> None:
-        row = {
-            "ca_key_id": authority.id,
-            "serial": body.serial,
-            "realm_id": authority.realm,
-            "grant_id": grant and grant.id,
-            "person_id": grant and grant.person_id,
-            "host_id": host and host.id,
-            "key_id": body.key_id,
-            "fingerprint": body.key.fingerprint,
-            "principals": json.dumps(body.principals),
-            "valid_after": body.valid_after * SECOND,
-            "valid_before": body.valid_before * SECOND,
-            "issued_at": at,
-        }
-        self._c.execute(_ADD, row)
+        row = (
+            authority.id,
+            body.serial,
+            authority.realm,
+            grant.id if grant else None,
+            grant.person_id if grant else None,
+            host.id if host else None,
+            body.key_id,
+            body.key.fingerprint,
+            json.dumps(body.principals),
+            body.valid_after * SECOND,
+            body.valid_before * SECOND,
+            at,
+        )
+        _ADD.run(self._c, row)
 
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
         valid = (t.certificate.c.grant_id == grant_id) & (t.certificate.c.valid_before > valid_at)

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, insert, literal_column, or_, select, update
 
 from jitgate.adapters.db import tables as t
+from jitgate.adapters.db.prepared import Prepared
 from jitgate.audit import log, tree
 from jitgate.audit.checkpoint import checkpoint_body
 from jitgate.audit.events import Event
@@ -14,12 +15,10 @@ from jitgate.audit.query import Query
 from jitgate.core.clock import Micros
 from jitgate.core.ids import Random
 
-STATE_ROW = 1
-
 # Made once: these run in every group.
-_ADD = insert(t.event)
-_EDGE = select(t.log_state.c.frontier)
-_MOVE_EDGE = update(t.log_state).where(t.log_state.c.id == STATE_ROW)
+_ADD = Prepared(insert(t.event), *Columns._fields, "leaf", "personal")
+_EDGE = Prepared(select(t.log_state.c.frontier))
+_MOVE_EDGE = Prepared(update(t.log_state).where(t.log_state.c.id == literal_column("1")), "frontier")
 
 
 class Log:
@@ -42,13 +41,12 @@ class Log:
         if not self._pending:
             return
         frontier, entries = log.append(self.frontier(), self._pending, random=random)
-        rows = [entry.columns._asdict() | {"leaf": entry.leaf, "personal": entry.personal} for entry in entries]
-        self._c.execute(_ADD, rows)
-        self._c.execute(_MOVE_EDGE, {"frontier": frontier.encode()})
+        _ADD.run_many(self._c, [(*entry.columns, entry.leaf, entry.personal) for entry in entries])
+        _MOVE_EDGE.run(self._c, (frontier.encode(),))
         self._pending.clear()
 
     def frontier(self) -> tree.Frontier:
-        return tree.decode(self._c.execute(_EDGE).scalar_one())
+        return tree.decode(_EDGE.scalar(self._c))
 
     def checkpoint_body(self) -> bytes:
         """What a checkpoint of the log as it stands would say."""

@@ -1,6 +1,6 @@
 """One transaction, as the acts see it (`flow.ports.Tx`): a drawer for each kind of row."""
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from jitgate.adapters.db import postgres
 from jitgate.adapters.db import tables as t
@@ -15,11 +15,14 @@ from jitgate.adapters.db.log import Log
 from jitgate.adapters.db.nodes import Nodes
 from jitgate.adapters.db.people import People
 from jitgate.adapters.db.policies import Policies
+from jitgate.adapters.db.prepared import Prepared
 from jitgate.adapters.db.sessions import Sessions
 from jitgate.adapters.db.sign_ins import SignIns
 from jitgate.adapters.db.throttles import Throttles
 
 REVOCATION_EPOCH = "revocation_epoch"
+
+_VALUE = Prepared(select(t.meta.c.value).where(t.meta.c.name == bindparam("name")), "name")
 
 
 class Transaction:
@@ -42,7 +45,8 @@ class Transaction:
         self.log = Log(connection)
 
     def value(self, name: str) -> str | None:
-        return self.connection.scalar(select(t.meta.c.value).where(t.meta.c.name == name))
+        value: str | None = _VALUE.scalar(self.connection, (name,))
+        return value
 
     def set_value(self, name: str, value: str) -> None:
         changed = self.connection.execute(update(t.meta).where(t.meta.c.name == name).values(value=value))

@@ -13,12 +13,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jitgate.adapters.db import postgres
 from jitgate.adapters.db.epochs import Epochs
 from jitgate.adapters.db.failures import FAILURES, failed, unknown
+from jitgate.adapters.db.prepared import Prepared
 from jitgate.adapters.db.transaction import Transaction
 from jitgate.core.errors import Unreachable
 from jitgate.core.ids import Random
@@ -26,6 +27,9 @@ from jitgate.core.ids import Random
 T = TypeVar("T")
 _LOG = logging.getLogger("jitgate.db")
 
+_SAVE, _BACK, _RELEASE = (
+    Prepared(text(f"{word} job")) for word in ("SAVEPOINT", "ROLLBACK TO SAVEPOINT", "RELEASE SAVEPOINT")
+)
 GROUP_MAX = 256  # jobs in one commit: beyond it the sync is no longer what costs
 WAITING_MAX = 10_000  # jobs that may wait; more means that the disk has stopped, and the caller is told so
 
@@ -137,18 +141,18 @@ class Writer:
     @staticmethod
     def _run_job(connection: Connection, transaction: Transaction, waiting: _Waiting[Any]) -> None:
         before = transaction.log.mark()
-        connection.exec_driver_sql("SAVEPOINT job")  # plain SQL: a third of what begin_nested() costs
+        _SAVE.run(connection)
         try:
             waiting.result = waiting.job(transaction)
         except Exception as error:  # noqa: BLE001  # handed to the caller whose job it was
             try:
-                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+                _BACK.run(connection)
             except SQLAlchemyError:  # such an error (a full disk, a server that is gone) has undone the whole group
                 raise error from None
             transaction.log.back_to(before)
             transaction.forget_epoch()
             waiting.error = failed(error) if isinstance(error, FAILURES) else error
-        connection.exec_driver_sql("RELEASE SAVEPOINT job")
+        _RELEASE.run(connection)
 
 
 def _deliver(group: list[_Waiting[Any]]) -> None:
