@@ -7,6 +7,8 @@ authority. A look has a connection of its own, which ends with it. Referrals are
 import re
 import ssl
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from jitgate.adapters.ldap.settings import DirectorySettings
@@ -51,35 +53,46 @@ def look(
     3. every step succeeds as a whole: a partial answer could lack a group that a rule denies
     """
     try:
-        with _connect(settings, context, password) as connection:
+        with _connected(settings, context, password) as connection:
             return _look(settings, connection, name)
     except (LDAPException, OSError, ssl.SSLError) as error:
         raise Unreachable(f"the directory {settings.host} does not answer: {_words(error)}") from None
 
 
-def _connect(settings: DirectorySettings, context: ssl.SSLContext, password: Secret[str]) -> ldap3.Connection:
-    tls = _VerifiedTls(context, settings.host)
-    seconds = settings.timeout_s
+@contextmanager
+def _connected(
+    settings: DirectorySettings, context: ssl.SSLContext, password: Secret[str]
+) -> Iterator[ldap3.Connection]:
     server = ldap3.Server(
         settings.host,
         port=settings.port,
         use_ssl=settings.ldaps,
-        tls=tls,
+        tls=_VerifiedTls(context, settings.host),
         get_info=ldap3.NONE,
-        connect_timeout=seconds,
+        connect_timeout=settings.timeout_s,
     )
-    before = ldap3.AUTO_BIND_TLS_BEFORE_BIND if settings.start_tls else ldap3.AUTO_BIND_NO_TLS
-    return ldap3.Connection(
+    connection = ldap3.Connection(
         server,
         user=settings.bind_dn or None,
         password=password.reveal() or None,
         authentication=ldap3.SIMPLE if settings.bind_dn else ldap3.ANONYMOUS,
-        auto_bind=before,
-        receive_timeout=seconds,
+        receive_timeout=settings.timeout_s,
         read_only=True,
         auto_referrals=False,
         raise_exceptions=True,
     )
+    try:
+        connection.open()
+        if settings.start_tls:
+            connection.start_tls()
+        connection.bind()
+        yield connection
+    finally:
+        opened = connection.socket
+        with suppress(LDAPException, OSError):
+            connection.unbind()
+        if opened is not None:
+            opened.close()  # ldap3 leaves it to the garbage collector when something went wrong
 
 
 def _look(settings: DirectorySettings, connection: ldap3.Connection, name: str) -> tuple[str, ...] | None:
