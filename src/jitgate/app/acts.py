@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from jitgate.agent.trust import HostTrust, dump
+from jitgate.api.schemas import session_json
 from jitgate.app.control import Act, Json
 from jitgate.audit.events import Actor
 from jitgate.core.clock import rfc3339
 from jitgate.core.secret import Secret
-from jitgate.flow import hosts, identities, people, policy
+from jitgate.flow import hosts, identities, people, policy, sessions
 from jitgate.flow.outside import Outside
 from jitgate.identity import totp
 from jitgate.identity.model import LinkedIdentity, Person
@@ -36,6 +37,8 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             "host renew": _host_renew,
             "host rm": _host_rm,
             "policy apply": _policy_apply,
+            "session ls": _session_ls,
+            "session kill": _session_kill,
         }.items()
     }
 
@@ -126,6 +129,14 @@ async def _policy_apply(outside: Outside, actor: Actor, told: Json) -> Json:
         "lost_denials": list(change.lost_denials),
         "changed_denials": list(change.changed_denials),
     }
+
+
+async def _session_ls(outside: Outside, _actor: Actor, told: Json) -> Json:
+    return {"sessions": [session_json(each) for each in await sessions.all_sessions(outside, ended=told["all"])]}
+
+
+async def _session_kill(outside: Outside, actor: Actor, told: Json) -> Json:
+    return {"session": session_json(await sessions.kill_session(outside, actor, told["id"], told["reason"]))}
 
 
 def _trusting(added: hosts.AddedHost) -> Json:

@@ -39,6 +39,13 @@ _COMMANDS: Entries = {
             "trust": ("host_trust:host_trust", "On the host: let sshd take this realm's certificates."),
         },
     ),
+    "session": (
+        "Connections through the gateway.",
+        {
+            "ls": ("session:list_sessions", "List those that are open."),
+            "kill": ("session:kill", "End one now."),
+        },
+    ),
     "policy": ("Who may do what.", {"apply": ("policy:apply", "Put a folder of role files in force.")}),
     "audit": ("The log.", {"verify": ("audit:verify", "Prove offline that nothing in the log was altered.")}),
     "signer": ("signer:signer", "Hold the CA keys (started by serve)."),

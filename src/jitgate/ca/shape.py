@@ -32,9 +32,7 @@ HOST_DAYS_MAX: Final = 398
 METADATA: Final = "metadata@jitgate"
 
 
-def shape(
-    grant: Grant, target: Target, key: PublicKey, ca: PublicKey, now: Micros, *, gateway: str = ""
-) -> CertSpec:
+def shape(grant: Grant, target: Target, key: PublicKey, ca: PublicKey, now: Micros, *, gateway: str = "") -> CertSpec:
     """`gateway`: the `source-address` that stands for the grant's, because the gateway asks for that one.
 
     Raises `Conflict` when the grant is not running, `Denied` for a target that is not the grant's.

@@ -24,6 +24,10 @@ _GRANTS = {
     "ls": Entry("What runs, or all with --all.", "grants:ls"),
     "end": Entry("End one now.", "grants:end"),
 }
+_SESSIONS = {
+    "ls": Entry("Those that are open.", "sessions:ls"),
+    "kill": Entry("End one now.", "sessions:kill"),
+}
 _KEYS = {
     "ls": Entry("Your registered keys.", "keys:ls"),
     "add": Entry("Register another.", "keys:add"),
@@ -51,6 +55,7 @@ _COMMANDS = {
     "cert": Entry("Certificates for plain ssh.", below=_CERT, examples="jitctl cert get web1\njitctl cert show"),
     "ssh-config": Entry("Plain ssh to your machines.", below=_SSH_CONFIG, examples="jitctl ssh-config install"),
     "grants": Entry("What you were granted, and until when.", below=_GRANTS, examples="jitctl grants ls --all"),
+    "sessions": Entry("Your connections through the gateway.", below=_SESSIONS, examples="jitctl sessions ls --all"),
     "keys": Entry("Your registered public keys.", below=_KEYS, examples="jitctl keys ls"),
     "identities": Entry(
         "Who you are at identity providers.", below=_IDENTITIES, examples="jitctl identities ls\njitctl identities link"

@@ -26,7 +26,7 @@ KINDS = {
     b"\x80\x2e\x01\x03": None,  # SSLv2
     b"\x15\x03\x01\x00": None,  # a TLS alert
     b"\r\nGET": None,
-    b"PROXY"[:4]: Carries.HTTP,  # no PROXY protocol is spoken: HTTP refuses it
+    b"PROXY"[:4]: Carries.HTTP,  # version 1 of the PROXY protocol is not spoken: HTTP refuses it
     "ÉTÉ".encode("latin-1"): None,
 }
 
@@ -50,7 +50,7 @@ async def port(**handlers: Handler) -> AsyncIterator[int]:
                 await task
 
 
-async def echo(connection: socket.socket) -> None:
+async def echo(connection: socket.socket, _source: str) -> None:
     """A handler: answers with what it can read."""
     loop = asyncio.get_running_loop()
     with contextlib.closing(connection):
@@ -119,10 +119,10 @@ async def test_a_crowd_of_silent_ones_does_not_keep_others_out(monkeypatch: pyte
 
 
 async def test_a_handler_that_fails_harms_nobody_else(caplog: pytest.LogCaptureFixture):
-    async def broken(_connection: socket.socket) -> None:
+    async def broken(_connection: socket.socket, _source: str) -> None:
         raise ZeroDivisionError
 
-    async def reset(_connection: socket.socket) -> None:
+    async def reset(_connection: socket.socket, _source: str) -> None:
         raise ConnectionResetError
 
     async with port(http=echo, ssh=broken, tls=reset) as at:
