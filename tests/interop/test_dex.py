@@ -6,15 +6,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-import httpx2
 import pexpect
 import pytest
 from tests.client import Answer, Connection
@@ -24,7 +21,9 @@ from tests.world import World
 
 from jitgate.adapters.oidc.provider import open_providers
 from jitgate.app.demo.dex import OTHER_CLIENT, OTHER_REDIRECT, PUBLIC_CLIENT, settings_of
+from jitgate.app.demo.person import get_token
 from jitgate.core.clock import SECOND, system_clock
+from jitgate.core.secret import Secret
 from jitgate.flow.elsewhere import Elsewhere
 from jitgate.identity.nonce import nonce_for
 from jitgate.identity.providers import ProviderSettings
@@ -139,7 +138,7 @@ def test_without_a_browser_the_address_is_printed_and_the_redirect_pasted(machin
         terminal.expect(r"(http://127\.0\.0\.1:\d+/auth\?\S+)")
         url = terminal.match.group(1)
         (redirect,) = parse_qs(urlsplit(url).query)["redirect_uri"]
-        ends_at, _ = visit(url, "bob", PASSWORDS["bob"], stop_at=redirect)
+        ends_at, _ = visit(url, "bob", stop_at=redirect)
         terminal.expect("paste the address")
         terminal.sendline(ends_at.replace("state=", "state=x"))  # of another sign-in
         terminal.expect("that is not it")
@@ -154,7 +153,7 @@ def test_the_same_port_takes_the_browsers_answer_while_the_terminal_is_asked(mac
     with pexpect.spawn(sys.executable, command, env=machine.environment(), encoding="utf-8", timeout=20) as terminal:
         terminal.setwinsize(24, 4096)
         terminal.expect(r"(http://127\.0\.0\.1:\d+/auth\?\S+)")
-        assert "You are signed in" in visit(terminal.match.group(1), "bob", PASSWORDS["bob"])[1]
+        assert "You are signed in" in visit(terminal.match.group(1), "bob")[1]
         terminal.expect("as bob until")
         terminal.expect(pexpect.EOF)
 
@@ -166,7 +165,7 @@ def test_the_device_flow_signs_in_with_a_browser_elsewhere(machine: Machine, how
     with machine.start("login", machine.service.url, "--provider", "dex", *how, **session) as process:
         assert process.stderr is not None
         page = next(found[1] for line in process.stderr if (found := re.match(r"  (http\S+)", line)))
-        assert "Login Successful" in visit(page, "alice", PASSWORDS["alice"])[1]
+        assert "Login Successful" in visit(page, "alice")[1]
         _, err = process.communicate(timeout=50)
     assert process.returncode == 0, err
     assert "as alice until" in err
@@ -199,27 +198,7 @@ def token(
     provider: Provider, nonce: str, client: str = PUBLIC_CLIENT, redirect: str = REDIRECT, name: str = "alice"
 ) -> str:
     """An ID token for somebody, as any program gets one by the code flow."""
-    verifier = "v" * 43
-    fields = {
-        "client_id": client,
-        "redirect_uri": redirect,
-        "response_type": "code",
-        "scope": "openid profile email groups",
-        "state": "s",
-        "nonce": nonce,
-        "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode(),
-        "code_challenge_method": "S256",
-    }
-    ends_at, _ = visit(f"{provider.dex.issuer}/auth?{urlencode(fields)}", name, PASSWORDS[name], stop_at=redirect)
-    form = {
-        "grant_type": "authorization_code",
-        "code": parse_qs(urlsplit(ends_at).query)["code"][0],
-        "redirect_uri": redirect,
-        "client_id": client,
-        "code_verifier": verifier,
-    }
-    answer = httpx2.post(f"{provider.dex.issuer}/token", data=form)
-    return str(answer.json()["id_token"])
+    return get_token(provider.dex.issuer, client, redirect, nonce, name, Secret(PASSWORDS[name]))
 
 
 def nonce(connection: Connection, origin: str) -> str:
