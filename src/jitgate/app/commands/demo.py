@@ -20,6 +20,7 @@ OF_A_PERSON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSH_AUTH_SOCK")
 @click.command(
     epilog=examples("""
     jitgate demo
+    jitgate demo --dex
     jitgate demo --keep --json demo.json
     """)
 )
@@ -27,7 +28,8 @@ OF_A_PERSON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSH_AUTH_SOCK")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write what other programs need to FILE (0600)."
 )
-def demo(*, keep: bool, json_file: Path | None) -> None:
+@click.option("--dex", is_flag=True, help="People from Dex with OpenLDAP behind it, their keys in OpenBao.")
+def demo(*, keep: bool, json_file: Path | None, dex: bool) -> None:
     """Start everything on loopback with throw-away state, and walk through the main job.
 
     Service, signer, users with one-time codes, two stock sshd hosts: nothing is installed, nothing stays. Ends with 0
@@ -38,8 +40,9 @@ def demo(*, keep: bool, json_file: Path | None) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text stream: the tour is followed live
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="jitgate-demo-") as folder:
-        click.echo(f"jitgate: starting service, signer and two hosts in {folder}", err=True)
-        with open_world(Path(folder)) as world:
+        beside = "Dex, OpenLDAP, OpenBao, " if dex else ""
+        click.echo(f"jitgate: starting {beside}service, signer and two hosts in {folder}", err=True)
+        with open_world(Path(folder), dex=dex) as world:
             if json_file is not None:
                 write_json(world, json_file)
             tour(world)

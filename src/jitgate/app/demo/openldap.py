@@ -19,6 +19,7 @@ HINT = "on Debian: apt-get install slapd ldap-utils"
 BASE = "dc=example,dc=test"
 PEOPLE, GROUPS = f"ou=people,{BASE}", f"ou=groups,{BASE}"
 READER, ADMIN = f"cn=reader,{BASE}", f"cn=admin,{BASE}"
+READER_FILE = "reader-password"
 _CONFIG = """\
 include "{schema}/core.schema"
 include "{schema}/cosine.schema"
@@ -95,6 +96,8 @@ def start(folder: Path, people: Iterable[Human], *, tls: tuple[Path, Path] | Non
     password_file = folder / "admin-password"
     password_file.touch(0o600)
     password_file.write_text(admin.reveal())  # without a line's end: ldapmodify -y takes the file as it is
+    (folder / READER_FILE).touch(0o600)
+    (folder / READER_FILE).write_text(reader.reveal() + "\n")
     config = folder / "slapd.conf"
     config.touch(0o600)
     words = {"schema": schema, "modules": modules, "folder": folder, "base": BASE, "admin": ADMIN, "reader": READER}
@@ -120,6 +123,19 @@ def start(folder: Path, people: Iterable[Human], *, tls: tuple[Path, Path] | Non
         environment,
     )
     return Directory(started, folder, f"ldap{'s' * bool(tls)}://{ADDRESS}:{started.port}", reader, admin)
+
+
+def settings_of(directory: Directory, *, max_age_s: int) -> str:
+    """The `[directory]` table for jitgate.toml."""
+    return f"""
+[directory]
+url = "{directory.url}"
+bind_dn = "{READER}"
+bind_password_file = "{directory.folder / READER_FILE}"
+person_base = "{PEOPLE}"
+group_base = "{GROUPS}"
+max_age_s = {max_age_s}
+"""
 
 
 def _entries(people: tuple[Human, ...], reader: Secret[str]) -> str:

@@ -11,6 +11,9 @@ import click
 from jitgate.app.demo.world import World
 from jitgate.core.errors import Error
 
+STATE = Path(".local/state/jitctl/default")
+DENIED, ENDED = 4, 7  # exit statuses of jitctl
+
 
 class StepFailed(Error):
     """A step of the tour did not do what it says."""

@@ -6,23 +6,30 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from jitgate.app.demo.steps import JITCTL, expect_that, jitctl, jitgate, note, run, say, show
+from jitgate.app.demo.dex_tour import leave, look_into_registry, refuse_other_audience, sign_in_by_dex
+from jitgate.app.demo.steps import DENIED, ENDED, JITCTL, STATE, expect_that, jitctl, jitgate, note, run, say, show
 from jitgate.app.demo.world import World
 from jitgate.ssh.cert import CertificateBody, parse_certificate_line
 
-STATE = Path(".local/state/jitctl/default")
-DENIED, ENDED = 4, 7  # exit statuses of jitctl
 SSH_FAILED = 255
 TRIES_S = 15
 
 
 def tour(world: World) -> None:
     """Walk through the main job. Raises `StepFailed` at the first claim that does not hold."""
-    _sign_in(world)
+    if world.peers:
+        sign_in_by_dex(world, world.peers)
+        refuse_other_audience(world, world.peers)
+    else:
+        _sign_in(world)
     _connect(world)
+    if world.peers:
+        look_into_registry(world, world.peers)
     _refused(world)
     _ends_with_its_grant(world)
     _stolen_token(world)
+    if world.peers:
+        leave(world, world.peers)
     _log(world)
     _altered(world)
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from secrets import token_urlsafe
 
 import pyotp
 
@@ -21,10 +22,11 @@ from jitgate.agent.script import render
 from jitgate.agent.trust import parse
 from jitgate.app import local_sshd
 from jitgate.app.control import Json, call_control
+from jitgate.app.demo.peers import PASSWORD_FILE, Peers, open_peers
 from jitgate.app.installation import make_installation
 from jitgate.app.local_sshd import ADDRESS, LocalHost
 from jitgate.app.operate import operate
-from jitgate.app.settings import Settings
+from jitgate.app.settings import Settings, load_settings
 from jitgate.app.tls import login_url
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.errors import Unreachable
@@ -69,34 +71,55 @@ class World:
     url: str
     people: Mapping[str, Member]
     hosts: Mapping[str, LocalHost]
+    peers: Peers | None
+    """Dex, OpenLDAP and OpenBao, with `--dex`: alice is then known to them alone."""
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a command of the tour sees: its person's home, and nothing of who runs the demo."""
+        """What a command of the tour sees: its person's home, and nothing of who runs the demo.
+
+        With `--dex` a browser too, in which its person signs in at Dex.
+        """
         kept = {
             name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TERM", "LD_LIBRARY_PATH"}
         }
-        return kept | {"HOME": str(home), "JITGATE_CONFIG": str(self.config)}
+        person = shlex.join([sys.executable, "-m", "jitgate.app.demo.person", home.name, str(home / PASSWORD_FILE)])
+        browser = {"BROWSER": f"{person} %s"} if self.peers else {}
+        return kept | browser | {"HOME": str(home), "JITGATE_CONFIG": str(self.config)}
 
 
 @contextmanager
-def open_world(folder: Path) -> Iterator[World]:
-    """Build it below `folder` and take it down again. Raises `NotFound` for a program that is missing."""
+def open_world(folder: Path, *, dex: bool = False) -> Iterator[World]:
+    """Build it below `folder` and take it down again. Raises `NotFound` for a program that is missing.
+
+    `dex`: people come from Dex with OpenLDAP behind it, their keys are registered in OpenBao.
+    """
     programs = local_sshd.find_programs()
     folder.chmod(0o755)  # its hosts may run as another user; what is secret in it has a mode of its own
     with ExitStack() as stack:
         settings, config = _installation(folder)
+        passwords = {name: Secret(token_urlsafe(9)) for name in PEOPLE}
+        peers = stack.enter_context(open_peers(folder, passwords)) if dex else None
+        if peers:
+            with config.open("a") as file:
+                file.write(peers.settings)
+            settings = load_settings(config, {})
         stack.enter_context(_service(settings, config, folder / "service.log"))
         roles = folder / "roles"
         shutil.copytree(str(files("jitgate.app.demo") / "roles"), roles)
         operate(settings, "policy apply", {"bundle": load_folder(roles).text})
-        people = {name: _add_person(settings, folder, name, *told) for name, told in PEOPLE.items()}
+        people = {
+            name: _from_dex(folder, name, groups, passwords[name])
+            if dex and not admin
+            else _add_person(settings, folder, name, groups, admin)
+            for name, (groups, admin) in PEOPLE.items()
+        }
         hosts: dict[str, LocalHost] = {}
         for name, (logins, labels) in HOSTS.items():
             host = local_sshd.start(folder / name, name, logins, programs)
             stack.callback(host.stop)
             _trust(settings, host, labels, folder / f"{name}.trust")
             hosts[name] = host
-        yield World(folder, config, settings, login_url(settings), people, hosts)
+        yield World(folder, config, settings, login_url(settings), people, hosts, peers)
 
 
 def as_json(world: World) -> Json:
@@ -187,6 +210,13 @@ def _add_person(settings: Settings, folder: Path, name: str, groups: Sequence[st
     home = folder / "people" / name
     home.mkdir(mode=0o700, parents=True)
     return Member(name, tuple(groups), admin, Secret(done["password"]), Secret(done["totp_secret"]), home)
+
+
+def _from_dex(folder: Path, name: str, groups: tuple[str, ...], password: Secret[str]) -> Member:
+    """Somebody whom nobody adds here: they become known when they sign in."""
+    home = folder / "people" / name
+    home.mkdir(mode=0o700, parents=True)
+    return Member(name, groups, admin=False, password=password, totp_secret=Secret(""), home=home)
 
 
 def _trust(settings: Settings, host: LocalHost, labels: Mapping[str, str], trust_file: Path) -> None:
