@@ -54,10 +54,10 @@ def test_it_says_what_it_holds(with_signer):
     async def test(signer: Signer) -> None:
         held = await signer.keys()
         assert held.authorities == (
-            HeldKey("default", CaKind.USER, public("user")),
-            HeldKey("default", CaKind.HOST, public("host")),
+            HeldKey("default", CaKind.USER, public("user"), "user"),
+            HeldKey("default", CaKind.HOST, public("host"), "host"),
         )
-        assert (held.log, held.origin, held.head) == (public("log"), ORIGIN, None)
+        assert (held.log, held.origin, held.head, held.refused) == (public("log"), ORIGIN, None, ())
 
     with_signer(test)
 

@@ -4,14 +4,16 @@ import os
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
-from jitgate.adapters.signers.files import load_key, load_text
+from jitgate.adapters.signers.files import load_text
 from jitgate.adapters.signers.harden import harden
 from jitgate.adapters.signers.ledger import Ledger
 from jitgate.adapters.signers.server import serve
+from jitgate.adapters.signers.watch import Watch
 from jitgate.ca.rules import FILE_MAX, read_rules
 from jitgate.core.clock import Micros, system_clock
 from jitgate.core.errors import Error, UsageError
@@ -22,7 +24,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     connection = _inherited(fd)
     try:
         harden(fd)
-        desk, ledger = _open(keys, rules, state)
+        desk, ledger, watch = _open(keys, rules, state)
     except Error as error:
         connection.sendall(protocol.put_failed(error.what, error.hint))
         return _said(error.what)
@@ -30,7 +32,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
         connection.sendall(protocol.put_failed(f"{error.filename or state}: {error.strerror}", ""))
         return _said(str(error))
     try:
-        serve(connection, desk, ledger)
+        serve(connection, desk, ledger, partial(watch.look, desk))
     except Error as error:
         return _said(f"the service sent what it may not: {error.what}")
     except (BrokenPipeError, ConnectionResetError):
@@ -40,12 +42,13 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     return 0
 
 
-def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger]:
+def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Watch]:
     found = read_rules(load_text(rules, FILE_MAX))
-    files = [file for ceiling in found.ceilings for file in ceiling.keys] + [found.log_key]
     ledger = Ledger(state)
-    loaded = {file: load_key(keys, file) for file in files}
-    return Desk(found, loaded, ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic), ledger
+    watch = Watch(keys, found)
+    desk = Desk(found, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)
+    desk.refused = watch.refused
+    return desk, ledger, watch
 
 
 def _inherited(fd: int) -> socket.socket:

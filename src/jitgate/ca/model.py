@@ -72,11 +72,22 @@ class SignerRefusal:
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A CA key that the signer holds."""
+    """A CA key that the signer holds. `file`: its name in the folder. `kept`: only in memory, the file has another."""
 
     realm: str
     kind: CaKind
     key: PublicKey
+    file: str = ""
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file of the folder that the signer does not take, and why."""
+
+    file: str
+    why: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +103,14 @@ class HeldKeys:
     """All that the signer holds. It signs checkpoints of the log `origin` with `log`, an ed25519 key.
 
     `head`: what it signed last. A log of that size with another root, or a smaller log, is not the one it knew.
+    `refused`: files that are there, or should be, and are not used.
     """
 
     authorities: tuple[HeldKey, ...]
     log: PublicKey
     origin: str
     head: LogHead | None
+    refused: tuple[RefusedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ FILE_MAX: Final = 1 << 18  # bytes; some hundred realms
 _RATE_MAX: Final = 6_000_000  # a minute: 100,000/s, more than one process signs
 _LIFETIME_MAX_S: Final = 400 * DAY // SECOND
 _KEY_FILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_KEY_FILES: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,98}\*?")
+_NO_KEYS: Final = (".pub", "~", ".tmp", ".new", ".swp")  # what lies beside keys, and what is becoming one
 _SCOPE: Final = re.compile(r"[a-z]{1,16}")
 _OPTION: Final = re.compile(r"[A-Za-z0-9@._-]{1,127}")
 _PATTERN: Final = re.compile(r"\*(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){2,8}")
@@ -31,7 +33,8 @@ ANY: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class UserCeiling:
-    """What the user keys of one realm may sign. `keys` are file names; `logins` may hold `*` for every login."""
+    """What the user keys of one realm may sign. `keys` are file names, or beginnings of them and a `*`; `logins` may
+    hold `*` for every login."""
 
     realm: str
     keys: tuple[str, ...]
@@ -71,6 +74,24 @@ class Rules:
     ceilings: tuple[Ceiling, ...]
     log_key: str
     origin: str
+
+    def files(self) -> list[str]:
+        """The CA keys' files that are named whole."""
+        return [file for each in self.ceilings for file in each.keys if not file.endswith(ANY)]
+
+    def ceiling_of(self, file: str) -> Ceiling | None:
+        """What the key in this file may sign; None for a file that no table means. No file is meant by two."""
+        if file == self.log_key or not _KEY_FILE.fullmatch(file):
+            return None
+        for each in self.ceilings:
+            if file in each.keys:
+                return each
+        if file.endswith(_NO_KEYS):
+            return None
+        for each in self.ceilings:
+            if any(file.startswith(name[:-1]) for name in each.keys if name.endswith(ANY)):
+                return each
+        return None
 
 
 def read_rules(text: str) -> Rules:
@@ -113,6 +134,12 @@ def _check_keys(rules: Rules) -> None:
     files = [file for each in rules.ceilings for file in each.keys] + [rules.log_key]
     if twice := next((file for file in files if files.count(file) > 1), None):
         raise BadInput(f"signer.toml: the key {shown(twice)} stands there twice", "each key is for one realm and kind")
+    begun = [[file[:-1] for file in each.keys if file.endswith(ANY)] for each in rules.ceilings]
+    for place, mine in enumerate(begun):
+        for one, other in ((one, other) for others in begun[place + 1 :] for other in others for one in mine):
+            if one.startswith(other) or other.startswith(one):
+                what = f"signer.toml: {shown(one + ANY)} and {shown(other + ANY)} mean the same files"
+                raise BadInput(what, "each key is for one realm and kind")
     places = [(type(each), each.realm) for each in rules.ceilings]
     if len(set(places)) != len(places):
         raise BadInput("signer.toml: a realm has two tables of one kind", "list all its keys in one table")
@@ -174,7 +201,7 @@ def _algorithm(value: object) -> str:
 
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     "realm": lambda value: check_name("realm", str(value)),
-    "keys": _each(_matching(_KEY_FILE), 1),
+    "keys": _each(_matching(_KEY_FILES), 1),
     "max_lifetime_s": _number(1, _LIFETIME_MAX_S),
     "max_principals": _number(1, MAX_PRINCIPALS),
     "scopes": _set(_matching(_SCOPE)),
@@ -190,6 +217,7 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
 
 _HEAD: Final = """\
 # What the signer's keys may sign at most, whatever the service asks for. The signer reads this file when it starts.
+# `keys` are files in the folder of CA keys; one that ends in * is every file that begins so, also one that comes later.
 # Lower these to what your roles need: a service that somebody took over gets certificates within them.
 
 [log]
@@ -200,7 +228,7 @@ origin = "{origin}"
 _USER: Final = """
 [[user]]
 realm = "{realm}"
-keys = ["{key}"]
+keys = ["{key}", "{key}-*"]
 max_lifetime_s = {lifetime}
 max_principals = 32
 # what may stand behind the @ of a principal: LOGIN@host:NAME
@@ -221,7 +249,7 @@ rate_per_minute = 3000
 _HOST: Final = """
 [[host]]
 realm = "{realm}"
-keys = ["{key}"]
+keys = ["{key}", "{key}-*"]
 max_lifetime_s = {lifetime}
 pattern = "*.{realm}.jitgate"
 extensions = []

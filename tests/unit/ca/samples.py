@@ -71,8 +71,7 @@ class MemorySigner:
 
     def __init__(self, rules: Rules = RULES, *, clock: Clock = lambda: NOW, lines: Sequence[bytes] = ()) -> None:
         self.lines = list(lines)
-        files = [file for ceiling in rules.ceilings for file in ceiling.keys] + [rules.log_key]
-        keys = {file: private(file) for file in files}
+        keys = {file: private(file) for file in [*rules.files(), rules.log_key]}
         self.desk = Desk(rules, keys, summarize(self.lines), self.lines.extend, clock=clock, tick=clock)
 
     async def keys(self) -> HeldKeys:

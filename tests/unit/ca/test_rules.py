@@ -11,12 +11,20 @@ from jitgate.core.errors import BadInput
 TEXT = default_rules(ORIGIN, "default", user_key="user-1", host_key="host-1", log_key="log")
 
 
+KEYS = 'keys = ["user-1", "user-1-*"]'
+
+
 def test_the_file_of_a_new_installation():
     rules = read_rules(TEXT)
     user, host = rules.ceilings
     assert isinstance(user, UserCeiling)
     assert isinstance(host, HostCeiling)
-    assert (user.keys, host.keys, rules.log_key, rules.origin) == (("user-1",), ("host-1",), "log", ORIGIN)
+    assert (user.keys, host.keys, rules.log_key, rules.origin) == (
+        ("user-1", "user-1-*"),
+        ("host-1", "host-1-*"),
+        "log",
+        ORIGIN,
+    )
     assert user.scopes == {"host"}
     assert host.pattern == "*.default.jitgate"
 
@@ -47,7 +55,7 @@ def test_what_the_owner_lowers_is_what_holds():
 def test_a_new_installation_begins_with_the_longest_that_a_role_and_a_host_may_ask_for():
     user, host = read_rules(default_rules(ORIGIN, "eu", user_key="u", host_key="h", log_key="l")).ceilings
     assert (user.max_lifetime_s, host.max_lifetime_s) == (24 * 3600, 90 * 24 * 3600)
-    assert (user.realm, user.keys, host.realm, host.keys) == ("eu", ("u",), "eu", ("h",))
+    assert (user.realm, user.keys, host.realm, host.keys) == ("eu", ("u", "u-*"), "eu", ("h", "h-*"))
 
 
 @pytest.mark.parametrize("line", [line for line in TEXT.splitlines() if re.match(r"[a-z_]+ = .*[^\[]$", line)])
@@ -76,11 +84,15 @@ def test_no_line_may_be_missing(line: str):
         ('pattern = "*.default.jitgate"', 'pattern = "*"'),
         ('pattern = "*.default.jitgate"', 'pattern = "*.jitgate"'),
         ('pattern = "*.default.jitgate"', 'pattern = "*.*.jitgate"'),
-        ('keys = ["user-1"]', "keys = []"),
-        ('keys = ["user-1"]', 'keys = ["../user-1"]'),
-        ('keys = ["user-1"]', 'keys = [".hidden"]'),
-        ('keys = ["user-1"]', 'keys = ["host-1"]'),
-        ('keys = ["user-1"]', 'keys = ["log"]'),
+        (KEYS, "keys = []"),
+        (KEYS, 'keys = ["../user-1"]'),
+        (KEYS, 'keys = [".hidden"]'),
+        (KEYS, 'keys = ["host-1"]'),
+        (KEYS, 'keys = ["log"]'),
+        (KEYS, 'keys = ["*"]'),
+        (KEYS, 'keys = ["user*1"]'),
+        (KEYS, 'keys = ["user-1", "host-*"]'),
+        (KEYS, 'keys = ["user-1", "host-1-2*"]'),
         ('"ssh-rsa"', '"ssh-dss"'),
         ("[[user]]", "[user]"),
         ("[log]", "[[log]]"),
@@ -94,6 +106,24 @@ def test_what_is_not_a_limit_is_refused(old: str, new: str):
     assert old in TEXT
     with pytest.raises(BadInput):
         read_rules(TEXT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("file", ["user-1", "user-1-2027", "user-1-"])
+def test_files_that_are_user_keys(file: str):
+    assert isinstance(read_rules(TEXT).ceiling_of(file), UserCeiling)
+
+
+@pytest.mark.parametrize(
+    "file", ["log", "user", "user-2", "user-1-2027.pub", "user-1-2.tmp", "user-1-2~", "..data", "user-1-/../x", ""]
+)
+def test_files_that_are_no_keys(file: str):
+    assert read_rules(TEXT).ceiling_of(file) is None
+
+
+def test_a_file_that_is_named_whole_is_of_that_table():
+    rules = read_rules(TEXT.replace(KEYS, 'keys = ["user-1", "k*"]').replace('["host-1", ', '["k-host", "host-1", '))
+    assert isinstance(rules.ceiling_of("k-host"), HostCeiling)
+    assert isinstance(rules.ceiling_of("k-other"), UserCeiling)
 
 
 def test_a_realm_has_one_table_of_a_kind():

@@ -20,7 +20,7 @@ from typing import Final
 
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot
-from jitgate.ca.model import HeldKey, HeldKeys, LogHead, SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.model import HeldKey, HeldKeys, LogHead, RefusedFile, SignedEntry, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
 from jitgate.ca.rules import Ceiling, Rules, UserCeiling
 from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
@@ -29,20 +29,23 @@ from jitgate.core.errors import BadInput, Unsafe
 from jitgate.core.outcome import Check, failed
 from jitgate.ssh.cert import CertificateBody, parse_to_be_signed
 from jitgate.ssh.private import SoftwareKey
-from jitgate.ssh.pubkey import Algorithm
+from jitgate.ssh.pubkey import Algorithm, PublicKey
 from jitgate.ssh.wire import Reader
 
+KEPT_MAX: Final = 3  # keys that were replaced under one name and are still in memory
 SERIALS_KEPT: Final = 100_000  # about 10 MB a key; a window far wider than the blocks that processes hold in reserve
 
 
 @dataclass(slots=True)
 class _Held:
+    file: str
     key: SoftwareKey
     fingerprint: str
     ceiling: Ceiling
     floor: int
     seen: set[int] = field(default_factory=set)
     free_at: Micros = 0
+    kept: bool = False
 
     def knows(self, serial: int) -> bool:
         return serial <= self.floor or serial in self.seen
@@ -68,8 +71,8 @@ class _Accepted:
 class Desk:
     """The signer's state. Not thread-safe: one loop asks it.
 
-    `keys`: private keys by file name. `append` makes lines durable and raises `OSError` if it cannot; the desk must
-    then not be used again. `clock` is the wall clock, `tick` a monotonic one in microseconds.
+    `keys`: private keys by file name, the log's among them. `append` makes lines durable and raises `OSError` if it
+    cannot; the desk must then not be used again. `clock` is the wall clock, `tick` a monotonic one in microseconds.
     """
 
     def __init__(
@@ -85,26 +88,57 @@ class Desk:
         self._log, self._origin = keys[rules.log_key], rules.origin
         if self._log.public.algorithm is not Algorithm.ED25519:
             raise Unsafe("the log key is not an ed25519 key", "a checkpoint has no other kind of signature")
-        self._own = {key.public for key in keys.values()}
-        if len(self._own) != len(keys):
-            raise Unsafe("two files hold the same key", "each realm and kind, and the log, has keys of its own")
-        self._held = {
-            keys[name].public: _Held(keys[name], mark, ceiling, before.serials.get(mark, 0))
-            for ceiling in rules.ceilings
-            for name in ceiling.keys
-            for mark in [keys[name].public.fingerprint]
-        }
-        self._before, self._head = before, before.head
+        self._rules, self._serials, self._head = rules, dict(before.serials), before.head
+        self._held: dict[PublicKey, _Held] = {}
+        self.refused: dict[str, RefusedFile] = {}
+        """Files that are not used, by name; whoever looks into the folder keeps it."""
+        for name, key in keys.items():
+            if name != rules.log_key:
+                self.hold(name, key)
         self._append, self._clock, self._tick = append, clock, tick
         self._since_mark = 0
         append([self._mark()])  # shows at once whether the list can be written
 
+    def hold(self, file: str, key: SoftwareKey) -> None:
+        """Sign with the key in this file, within what its table allows. The one that was in it before is kept.
+
+        Raises `Unsafe` for a key that another file holds, or that no table means.
+        """
+        ceiling = self._rules.ceiling_of(file)
+        if ceiling is None:
+            raise Unsafe(f"no table of signer.toml means the file {file}", "name it in `keys`, and restart")
+        there = self._held.get(key.public)
+        if key.public == self._log.public or (there and (there.file != file)):
+            raise Unsafe("two files hold the same key", "each realm and kind, and the log, has keys of its own")
+        before = [each for each in self._held.values() if each.file == file and each is not there]
+        if len(before) > KEPT_MAX:
+            raise Unsafe(f"the file {file} was replaced {KEPT_MAX} times", "a restart forgets the keys before")
+        for each in before:
+            each.kept = True
+        if there:
+            there.kept = False
+            return
+        mark = key.public.fingerprint
+        self._held[key.public] = _Held(file, key, mark, ceiling, self._serials.get(mark, 0))
+
+    def let_go(self, file: str) -> bool:
+        """Sign no more with any key that was in this file; whether there was one."""
+        gone = [key for key, each in self._held.items() if each.file == file]
+        for key in gone:
+            each = self._held.pop(key)
+            self._serials[each.fingerprint] = each.highest
+        return bool(gone)
+
+    def holds(self, file: str) -> bool:
+        return any(each.file == file for each in self._held.values())
+
     def keys(self) -> HeldKeys:
         held = tuple(
-            HeldKey(each.ceiling.realm, CaKind.USER if isinstance(each.ceiling, UserCeiling) else CaKind.HOST, key)
+            HeldKey(each.ceiling.realm, _kind(each.ceiling), key, each.file, each.kept)
             for key, each in self._held.items()
         )
-        return HeldKeys(held, self._log.public, self._origin, self._head)
+        refused = tuple(self.refused[file] for file in sorted(self.refused))
+        return HeldKeys(held, self._log.public, self._origin, self._head, refused)
 
     def sign(self, requests: Sequence[SignRequest]) -> list[bytes | SignerRefusal]:
         """Signature blobs and refusals in the order of the requests; what is signed is in the list before."""
@@ -152,8 +186,8 @@ class Desk:
             return failed("malformed", error.what, error.hint)
         held = self._held.get(body.ca)
         if held is None or held.ceiling.realm != request.realm:
-            return failed("authority", f"no key {body.ca.fingerprint} for the realm", "is it in signer.toml?")
-        if body.key in self._own:
+            return failed("authority", f"no key {body.ca.fingerprint} for the realm", "jitgate ca ls says why")
+        if body.key in self._held or body.key == self._log.public:
             return failed("own_key", "a certificate for a key that the signer holds itself")
         if checks := broken(body, held.ceiling, now):
             return checks[0]
@@ -179,11 +213,15 @@ class Desk:
         self._append(lines)
 
     def _mark(self) -> bytes:
-        serials = dict(self._before.serials) | {each.fingerprint: each.highest for each in self._held.values()}
+        serials = self._serials | {each.fingerprint: each.highest for each in self._held.values()}
         return mark_line(Summary(serials, self._head), self._clock())
 
 
 _FORKED: Final = "the database is older than the log key's last signature, or was changed: jitgate audit verify"
+
+
+def _kind(ceiling: Ceiling) -> CaKind:
+    return CaKind.USER if isinstance(ceiling, UserCeiling) else CaKind.HOST
 
 
 def _entry(held: _Held, body: CertificateBody, tbs: bytes, now: Micros) -> SignedEntry:

@@ -5,7 +5,8 @@ because their reader is strict, bounded and in the signer anyway: blobs need no 
 foreign bytes enters the process that holds the keys. Anything malformed ends the connection.
 
     hello       uint32 version             -> string origin, string log key, string root ("" for none), uint64 size,
-                                              uint32 n, n * (string realm, string kind, string key)
+                                              uint32 n, n * (string realm, string kind, string key, string file,
+                                              boolean kept), uint32 n, n * (string file, string why, string hint)
     sign        uint32 n, n * (string realm, string tbs)
                                            -> n * (byte 0, string signature | byte 1, string code, why, hint)
     checkpoint  string body                -> the same, once; the signature is the raw ed25519 one
@@ -18,12 +19,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from jitgate.ca.model import HeldKey, HeldKeys, LogHead, SignerRefusal, SignRequest
+from jitgate.ca.model import HeldKey, HeldKeys, LogHead, RefusedFile, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
 from jitgate.ssh.pubkey import parse_public_key
 from jitgate.ssh.wire import MAX_STRING, FormatError, Reader, put_string, put_uint32, put_uint64
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BATCH: Final = 256  # one sync of the list serves so many; more would only lengthen each caller's wait
 MAX_FRAME: Final = 4 << 20  # bytes; a full batch of usual certificates is 200 kB
 MAX_BATCH_BYTES: Final = MAX_FRAME - (64 << 10)  # what the client puts into one message, fields around it left out
@@ -115,10 +116,18 @@ def put_failed(what: str, hint: str) -> bytes:
 
 
 def put_keys(held: HeldKeys) -> bytes:
-    keys = [put_string(each.realm) + put_string(each.kind) + put_string(each.key.blob) for each in held.authorities]
+    keys = [
+        put_string(each.realm)
+        + put_string(each.kind)
+        + put_string(each.key.blob)
+        + put_string(each.file)
+        + bytes([each.kept])
+        for each in held.authorities
+    ]
+    refused = [put_string(each.file) + put_string(each.why) + put_string(each.hint) for each in held.refused]
     head = (put_string(held.head.root), put_uint64(held.head.size)) if held.head else (put_string(""), put_uint64(0))
     log = (put_string(held.origin), put_string(held.log.blob), *head)
-    return _frame(Op.HELLO, *log, put_uint32(len(keys)), *keys)
+    return _frame(Op.HELLO, *log, put_uint32(len(keys)), *keys, put_uint32(len(refused)), *refused)
 
 
 def take_keys(payload: bytes) -> HeldKeys:
@@ -132,9 +141,13 @@ def take_keys(payload: bytes) -> HeldKeys:
         realm, kind = reader.text(), reader.text()
         if kind not in list(CaKind):
             raise FormatError("a CA key of an unknown kind")
-        held.append(HeldKey(realm, CaKind(kind), parse_public_key(reader.string())))
+        key = parse_public_key(reader.string())
+        held.append(HeldKey(realm, CaKind(kind), key, reader.text(), reader.boolean()))
+    if (count := reader.uint32()) > _MAX_KEYS:
+        raise FormatError(f"{count} refused files")
+    refused = tuple(RefusedFile(reader.text(), reader.text(), reader.text()) for _ in range(count))
     reader.end()
-    return HeldKeys(tuple(held), log, origin, LogHead(size, root) if root else None)
+    return HeldKeys(tuple(held), log, origin, LogHead(size, root) if root else None, refused)
 
 
 def put_results(op: Op, results: Sequence[Result]) -> bytes:

@@ -1,6 +1,10 @@
 """The signer's loop: one connection, one message after the other, and the end with it."""
 
+import select
 import socket
+import time
+from collections.abc import Callable
+from typing import Final
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
@@ -9,13 +13,24 @@ from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, R
 from jitgate.core.errors import BadInput
 from jitgate.ssh.wire import FormatError
 
+LOOK_S: Final = 1.0  # between looks into the folder of keys: a few calls of stat each, whatever there is to sign
 
-def serve(connection: socket.socket, desk: Desk, ledger: Ledger) -> None:
-    """Answers until the other side closes. Raises `BadInput` for a message that is wrong, `OSError` for a list that
-    cannot be written: the process then ends, and no answer to that message has left.
+
+def serve(connection: socket.socket, desk: Desk, ledger: Ledger, look: Callable[[], None] = lambda: None) -> None:
+    """Answers until the other side closes, and calls `look` once a second. Raises `BadInput` for a message that is
+    wrong, `OSError` for a list that cannot be written: the process then ends, and no answer to that message has left.
     """
-    while (payload := _receive(connection)) is not None:
-        connection.sendall(_answer(protocol.take_request(payload), desk, ledger))
+    due = time.monotonic() + LOOK_S
+    while True:
+        wait = due - time.monotonic()
+        if wait <= 0:
+            look()
+            due = time.monotonic() + LOOK_S
+        elif select.select([connection], [], [], wait)[0]:
+            payload = _receive(connection)
+            if payload is None:
+                return
+            connection.sendall(_answer(protocol.take_request(payload), desk, ledger))
 
 
 def _answer(request: Request, desk: Desk, ledger: Ledger) -> bytes:

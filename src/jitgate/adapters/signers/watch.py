@@ -1,0 +1,123 @@
+"""The folder of keys while the signer runs: what comes, goes and changes there, seen by looking once a second.
+
+A file counts when two looks in a row found it the same, so that one which is being written is left alone; a mode or
+owner that lets others in counts at once. Then:
+
+- a new key is held, and signs when the service asks for it by name: hosts trust it before that, or it is worth nothing;
+- another key under a known name is held too; the one before is kept in memory until a restart, for it may be in use;
+- a file that is gone, that others can reach, or that leads out of the folder: its keys are let go;
+- what is no whole key changes nothing.
+
+The log key is read at the start only.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from jitgate.adapters.signers.desk import Desk
+from jitgate.adapters.signers.files import check_folder, load_key
+from jitgate.ca.model import RefusedFile
+from jitgate.ca.rules import Rules
+from jitgate.core.errors import BadInput, Error, NotFound
+from jitgate.ssh.private import SoftwareKey
+
+FILES_MAX: Final = 256  # in the folder that a table may mean; more are no keys
+_Mark = tuple[int, ...] | None
+_GONE: Final = "the file is gone"
+
+
+class Watch:
+    """What was seen, and what was made of it."""
+
+    def __init__(self, folder: Path, rules: Rules) -> None:
+        self._folder, self._rules = folder, rules
+        self._before: dict[str, _Mark] = {}
+        self._done: dict[str, _Mark] = {}
+        self.refused: dict[str, RefusedFile] = {}
+        """By name; the desk says it to whoever asks what it holds."""
+
+    def begin(self) -> Mapping[str, SoftwareKey]:
+        """The keys to begin with, by file. Raises what is wrong with the folder, the log key, or the only key of a
+        table; what is wrong with another key is in `refused`.
+        """
+        check_folder(self._folder)
+        log = load_key(self._folder, self._rules.log_key)
+        loaded: dict[str, SoftwareKey] = {}
+        wrong: dict[str, Error] = {}
+        for file in self._names():
+            mark = self._mark(file)
+            try:
+                loaded[file] = load_key(self._folder, file)
+                self._done[file] = mark
+            except Error as error:
+                wrong[file] = error
+                self.refused[file] = RefusedFile(file, error.what, error.hint)
+        for ceiling in self._rules.ceilings:
+            if not any(self._rules.ceiling_of(file) is ceiling for file in loaded):
+                mine = [error for file, error in wrong.items() if self._rules.ceiling_of(file) is ceiling]
+                raise mine[0] if mine else NotFound(f"no key in {self._folder} for {' '.join(ceiling.keys)}")
+        return loaded | {self._rules.log_key: log}
+
+    def look(self, desk: Desk) -> None:
+        """Tell the desk what changed. Never raises: whatever is wrong is said of the file."""
+        names = {*self._names(), *self._done, *self.refused}
+        now = {name: self._mark(name) for name in names}
+        for name, mark in sorted(
+            now.items(), key=lambda each: each[1] is not None
+        ):  # what went first: it may be renamed
+            if name in self._done and self._done[name] == mark:
+                continue
+            if self._before.get(name, ()) == mark or self._is_urgent(name, mark):
+                self._take(name, mark, desk)
+        self._before = now
+
+    def _is_urgent(self, name: str, mark: _Mark) -> bool:
+        """The same file as before with another mode or owner."""
+        done = self._done.get(name)
+        return bool(mark and done and mark[:2] == done[:2] and mark[2:5] != done[2:5])
+
+    def _take(self, name: str, mark: _Mark, desk: Desk) -> None:
+        try:
+            if mark is None:
+                raise NotFound(_GONE)
+            desk.hold(name, load_key(self._folder, name))
+        except BadInput as error:  # not a key, or not yet: what was there is as good as before
+            self._refuse(name, error)
+        except (Error, OSError) as error:
+            desk.let_go(name)
+            self._refuse(name, error)
+        else:
+            self.refused.pop(name, None)
+        if self._mark(name) == mark:  # else it changed while it was read
+            self._done[name] = mark
+        if mark is None and name not in self._rules.files():
+            self._done.pop(name, None)
+            self.refused.pop(name, None)
+
+    def _refuse(self, name: str, error: Error | OSError) -> None:
+        what, hint = (error.what, error.hint) if isinstance(error, Error) else (str(error.strerror), "")
+        self.refused[name] = RefusedFile(name, what, hint)
+
+    def _names(self) -> list[str]:
+        """Files that a table means: those named whole, and those that are there and begin as one does."""
+        found: list[str] = []
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    if len(found) < FILES_MAX and self._rules.ceiling_of(entry.name):
+                        found.append(entry.name)
+        except OSError:
+            pass  # then each of the files is gone
+        named = self._rules.files()
+        return [*named, *sorted(set(found) - set(named))]
+
+    def _mark(self, name: str) -> _Mark:
+        """What changes when the file does, links followed; None where there is none."""
+        try:
+            found = (self._folder / name).stat()
+        except OSError:
+            return None
+        owner = (found.st_mode, found.st_uid, found.st_gid)
+        return (found.st_dev, found.st_ino, *owner, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
