@@ -5,6 +5,7 @@ from dataclasses import replace
 from jitgate.core.errors import Denied, Error, Unreachable
 from jitgate.flow.caller import Caller
 from jitgate.flow.outside import Outside
+from jitgate.identity.model import SignIn
 from jitgate.identity.oidc import GROUPS_MAX, nameable_groups
 from jitgate.identity.providers import ProviderSettings
 from jitgate.identity.sign_in import with_groups
@@ -15,14 +16,20 @@ async def know_groups(outside: Outside, caller: Caller) -> Caller:
 
     Raises `Denied` for somebody who is gone or disabled there, `Unreachable` where it does not answer.
     """
-    name = caller.sign_in.directory_name
-    if not name:
+    groups = await groups_of(outside, caller.sign_in)
+    if groups is None:
         return caller
-    provider = outside.elsewhere.providers.get(caller.sign_in.provider)
+    return replace(caller, identity=with_groups(caller.identity, groups), directory=groups)
+
+
+async def groups_of(outside: Outside, sign_in: SignIn) -> tuple[str, ...] | None:
+    """As `know_groups`, for a sign-in; None where its groups do not come from the directory."""
+    if not sign_in.directory_name:
+        return None
+    provider = outside.elsewhere.providers.get(sign_in.provider)
     if provider is None:
         raise Denied("the provider of this sign-in is not set up any more", "sign in again: jitctl login")
-    groups = await directory_groups(outside, provider.settings, name)
-    return replace(caller, identity=with_groups(caller.identity, groups), directory=groups)
+    return await directory_groups(outside, provider.settings, sign_in.directory_name)
 
 
 async def who_am_i(outside: Outside, caller: Caller) -> Caller:

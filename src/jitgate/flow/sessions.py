@@ -16,13 +16,14 @@ from jitgate.core.errors import BadInput, Conflict, Denied, Error, NotFound, Not
 from jitgate.core.text import shown
 from jitgate.flow.caller import Caller, check_again, refusal_event
 from jitgate.flow.certificates import Issued
+from jitgate.flow.directory import groups_of
 from jitgate.flow.floods import UNKNOWN
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import confirm_key_id
 from jitgate.identity.model import VerifiedIdentity
-from jitgate.identity.sign_in import resume
+from jitgate.identity.sign_in import resume, with_groups
 from jitgate.sessions.admit import Admission, Facts, Refusal, admit
 from jitgate.sessions.path import GatewayPath
 from jitgate.sessions.session import Session, Why
@@ -35,12 +36,16 @@ _SERVICE = Actor("service")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Somebody whose ticket is sound: what they want, and who they are if that was found out."""
+    """Somebody whose ticket is sound: what they want, and who they are if that was found out.
+
+    `directory`: the groups that the directory has them in, if theirs come from there.
+    """
 
     ticket: Ticket
     host: str
     source: str
     actor: Actor = UNKNOWN
+    directory: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ async def ask_session(outside: Outside, unverified_ticket: str, unverified_host:
     except Error as error:
         await refuse_stranger(outside, source, error)
         raise
-    asked = Asked(ticket, unverified_host, source)
+    asked = await _ask_directory(outside, Asked(ticket, unverified_host, source))
     actor, answer = await outside.store.read(lambda tx: _admit(tx, outside, asked))
     asked = replace(asked, actor=actor)
     if isinstance(answer, Refusal):
@@ -92,6 +97,21 @@ async def ask_session(outside: Outside, unverified_ticket: str, unverified_host:
         await refuse_session(outside, asked, error)
         raise
     return Passed(asked, answer)
+
+
+async def _ask_directory(outside: Outside, asked: Asked) -> Asked:
+    """With the groups of now, where they come from the directory. Raises `Error`, recorded before."""
+    if not outside.elsewhere.providers:
+        return asked
+    sign_in = await outside.store.read(lambda tx: tx.sign_ins.by_id(asked.ticket.sign_in_id))
+    if sign_in is None:
+        return asked
+    try:
+        return replace(asked, directory=await groups_of(outside, sign_in))
+    except Error as error:
+        actor, _ = await outside.store.read(lambda tx: _admit(tx, outside, asked))
+        await refuse_session(outside, replace(asked, actor=actor), error)
+        raise
 
 
 async def open_session(outside: Outside, passed: Passed, port: int) -> Session:
@@ -234,7 +254,7 @@ def _path(outside: Outside) -> GatewayPath:
 def _admit(tx: Tx, outside: Outside, asked: Asked) -> tuple[Actor, Admission | Refusal]:
     """All facts at one moment, and the answer on them; and who it is about."""
     ticket, now = asked.ticket, outside.clock()
-    identity = _identity(tx, ticket.sign_in_id, now)
+    identity = _identity(tx, asked, now)
     grant = tx.grants.by_id(ticket.grant_id)
     facts = Facts(
         identity=identity,
@@ -252,11 +272,12 @@ def _admit(tx: Tx, outside: Outside, asked: Asked) -> tuple[Actor, Admission | R
     return actor, admit(ticket, asked.host, asked.source, facts, now)
 
 
-def _identity(tx: Tx, sign_in_id: str, now: Micros) -> VerifiedIdentity | None:
-    sign_in = tx.sign_ins.by_id(sign_in_id)
+def _identity(tx: Tx, asked: Asked, now: Micros) -> VerifiedIdentity | None:
+    sign_in = tx.sign_ins.by_id(asked.ticket.sign_in_id)
     person = tx.people.by_id(sign_in.person_id) if sign_in else None
     with suppress(NotSignedIn):
-        return resume(sign_in, person, now)
+        identity = resume(sign_in, person, now)
+        return identity if asked.directory is None else with_groups(identity, asked.directory)
     return None
 
 
