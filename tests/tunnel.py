@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.client import Connection, Signer
+from tests.client import Answer, Call, Connection, Signer
 from tests.service import Service
 
 from jitgate.app.tls import authority_pem
@@ -19,11 +19,19 @@ ALPN = "jitgate-tunnel/1"
 PATIENCE_S = 20.0
 
 
+class Unhurried(Connection):
+    """A person who waits longer between two requests than a connection is kept, as these tests do."""
+
+    def send(self, call: Call) -> Answer:
+        try:
+            return super().send(call)
+        finally:
+            self.close()
+
+
 def connect(service: Service) -> Connection:
     """A person at a service with TLS: what they send goes over the same loopback port in clear."""
-    connection = service.connect(Signer(service.url))
-    connection.url = f"http://127.0.0.1:{service.port}"
-    return connection
+    return Unhurried(f"http://127.0.0.1:{service.port}", Signer(service.url))
 
 
 def enter(service: Service, name: str, *groups: str, admin: bool = False) -> Connection:
