@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 import argon2
 import pytest
+from sqlalchemy import text
 from tests.client import PASSWORD, Answer, Call, Signer
 from tests.unit.ca.samples import NOW, ORIGIN, MemorySigner
 
@@ -230,6 +231,11 @@ class Visitor:
 
     async def certificate(self, host: str = "web1", grant: str = "", **wrong: Any) -> Answer:
         return await self.post("/v1/certificates", {"grant": grant or self.granted, "host": host}, **wrong)
+
+
+def sql(tx: Any, statement: str, **values: object) -> None:
+    """What no act does: as a test that breaks something, on whatever database there is."""
+    tx.connection.execute(text(statement), values)
 
 
 @contextmanager

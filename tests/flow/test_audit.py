@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.world import OPERATOR, Visitor, World
+from tests.world import OPERATOR, Visitor, World, sql
 
 from jitgate.api import routes_audit
 from jitgate.ca.model import SignerRefusal
@@ -13,6 +13,8 @@ from jitgate.core.errors import Denied
 from jitgate.flow import audit
 from jitgate.flow.audit import publish_checkpoint
 from jitgate.flow.people import disable_person
+
+pytestmark = pytest.mark.databases
 
 FILTERS = {
     "all": "",
@@ -203,9 +205,9 @@ async def test_a_log_that_lost_entries_is_not_signed_again(world: World):
     await publish_checkpoint(world.outside)
 
     def roll_back(tx: Any) -> None:
-        tx.connection.exec_driver_sql('DELETE FROM event WHERE "index" >= ?', (before.size,))
-        tx.connection.exec_driver_sql("UPDATE log_state SET frontier = ?", (before.encode(),))
-        tx.connection.exec_driver_sql("DELETE FROM checkpoint")
+        sql(tx, 'DELETE FROM event WHERE "index" >= :size', size=before.size)
+        sql(tx, "UPDATE log_state SET frontier = :frontier", frontier=before.encode())
+        sql(tx, "DELETE FROM checkpoint")
 
     await world.store.write(roll_back)
     with pytest.raises(Denied, match="the signer does not sign the log"):

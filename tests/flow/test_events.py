@@ -20,6 +20,8 @@ from jitgate.identity.totp import STEP
 from jitgate.policy.bundle import load_files
 from jitgate.ssh.private import generate_ed25519
 
+pytestmark = pytest.mark.databases
+
 Act = Callable[[World, Visitor], Coroutine[Any, Any, object]]
 NOBODYS = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 

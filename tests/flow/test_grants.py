@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 from tests.client import Answer
-from tests.world import OPERATOR, ROLES, Visitor, World
+from tests.world import OPERATOR, ROLES, Visitor, World, sql
 
 from jitgate.core.clock import HOUR, MINUTE, SECOND, rfc3339
 from jitgate.flow.hosts import add_host, remove_host
 from jitgate.flow.ports import Tx
 from jitgate.ssh.cert import CertificateBody, parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
+
+pytestmark = pytest.mark.databases
 
 SHORT = ROLES.replace(b"grant: 1h", b"grant: 10m").replace(b"certificate: 15m", b"certificate: 5m")
 FROM_HERE = ROLES + b"options: {source_address: [client]}\n"
@@ -26,10 +28,10 @@ async def change_groups(world: World, name: str, *groups: str) -> None:
     person = await world.person(name)
 
     def job(tx: Any) -> None:
-        tx.connection.exec_driver_sql("DELETE FROM person_group WHERE person_id = ?", (person.id,))
+        sql(tx, "DELETE FROM person_group WHERE person_id = :id", id=person.id)
         for group in groups:
-            row = (person.id, group, "default")
-            tx.connection.exec_driver_sql("INSERT INTO person_group (person_id, name, realm_id) VALUES (?, ?, ?)", row)
+            insert = "INSERT INTO person_group (person_id, name, realm_id) VALUES (:id, :name, 'default')"
+            sql(tx, insert, id=person.id, name=group)
         tx.move_epoch()  # as every act that changes what somebody is does
 
     await world.store.write(job)
@@ -304,7 +306,7 @@ async def test_without_a_policy_nothing_opens(world: World):
     await alice.grant()
 
     def job(tx: Tx) -> None:
-        tx.connection.exec_driver_sql("DELETE FROM policy")  # type: ignore[attr-defined]  # the store's own
+        sql(tx, "DELETE FROM policy")
 
     await world.store.write(job)
     answer = await alice.post("/v1/grants", {"host": "web1"})

@@ -18,6 +18,8 @@ from jitgate.flow.people import disable_person, enable_person
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 
+pytestmark = pytest.mark.databases
+
 Done = Coroutine[Any, Any, object]
 Act = Callable[[World, Visitor], Done]
 

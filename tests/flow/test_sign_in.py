@@ -8,7 +8,7 @@ from typing import Any
 import argon2
 import pytest
 from tests.client import PASSWORD, Answer
-from tests.world import OPERATOR, World
+from tests.world import OPERATOR, World, sql
 
 from jitgate.core.clock import HOUR, MINUTE, SECOND
 from jitgate.flow.people import disable_person, enable_person
@@ -16,6 +16,8 @@ from jitgate.flow.ports import Tx
 from jitgate.identity.model import Credential
 from jitgate.identity.totp import STEP
 from jitgate.ssh.private import generate_ed25519
+
+pytestmark = pytest.mark.databases
 
 Attempt = Callable[[World], Awaitable[Answer]]
 
@@ -76,8 +78,8 @@ async def seed_that_does_not_open(world: World) -> Answer:
         mine, his = tx.people.credential(alice.id), tx.people.credential(bob.id)
         assert isinstance(mine, Credential)
         assert isinstance(his, Credential)
-        sealed = "UPDATE credential SET totp_sealed = ? WHERE person_id = ?"
-        tx.connection.exec_driver_sql(sealed, (his.totp_sealed, alice.id))  # type: ignore[attr-defined]  # the store's own
+        update = "UPDATE credential SET totp_sealed = :sealed WHERE person_id = :id"
+        sql(tx, update, sealed=his.totp_sealed, id=alice.id)
 
     await world.store.write(job)
     return await world.stranger().sign_in("alice")
