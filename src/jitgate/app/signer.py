@@ -18,6 +18,8 @@ from jitgate.ca.rules import FILE_MAX, read_rules
 from jitgate.core.clock import Micros, system_clock
 from jitgate.core.errors import Error, UsageError
 
+PATIENCE_S = 10.0  # for the signer of a service that was killed, which ends once it has finished its batch
+
 
 def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     """Serve the connection `fd` until the other side closes it; the exit status."""
@@ -44,7 +46,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
 
 def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Watch]:
     found = read_rules(load_text(rules, FILE_MAX))
-    ledger = Ledger(state)
+    ledger = Ledger(state, patience_s=PATIENCE_S)
     watch = Watch(keys, found)
     desk = Desk(found, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)
     desk.refused = watch.refused

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
@@ -18,23 +19,34 @@ _SPAN: Final = 1 << 18  # bytes to begin with
 class Ledger:
     """One signer's list, held with a lock. After an `OSError` from `append` it must not be used again."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens or begins the list; closes a torn last line. Raises `Unsafe`, `Conflict` when another signer has it."""
+    def __init__(self, folder: Path, *, patience_s: float = 0) -> None:
+        """Opens or begins the list; closes a torn last line. Raises `Unsafe`, `Conflict` when another signer has it.
+
+        One whose service was killed ends by itself; it is waited for, up to `patience_s`.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         real = check_folder(folder)
         self._fd = os.open(real / NAME, _FLAGS, 0o600)
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise Unsafe(f"{folder / NAME} is not a file of the signer's own, mode 0600", "chmod 0600 it")
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"another signer has {folder / NAME}", "one signer for one list") from None
-        self._size = found.st_size
+        until = time.monotonic() + patience_s
+        while not self._locked():
+            if time.monotonic() >= until:
+                raise Conflict(f"another signer has {folder / NAME}", "one signer for one list")
+            time.sleep(0.05)
+        self._size = os.fstat(self._fd).st_size
         if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
             self._write(b"\n")
         os.fsync(self._fd)
         sync_folder(real)
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def append(self, lines: list[bytes]) -> None:
         """All lines, durable when this returns: one write, one sync."""

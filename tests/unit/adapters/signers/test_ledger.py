@@ -1,6 +1,7 @@
 """The file of the list: no valid line is ever lost, a torn one hides nothing, and a start does not read it all."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ def test_one_signer_for_one_list(tmp_path):
     with pytest.raises(Conflict, match="another signer"):
         Ledger(tmp_path)
     reopened(first, tmp_path)
+
+
+def test_a_signer_that_is_about_to_end_is_waited_for(tmp_path):
+    first = Ledger(tmp_path)
+    first.append([entry(1)])
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(Ledger, tmp_path, patience_s=30)
+        first.append([entry(2)])  # after the other one looked for the first time, or before: it is in its list
+        first.close()
+    assert second.result().summary().serials == {"SHA256:a": 2}
+    second.result().close()
 
 
 def test_pages_hold_whole_lines(tmp_path):
