@@ -74,6 +74,18 @@ def test_a_loopback_port_speaks_plain_http_too_and_asks_for_the_same(install: Ca
     assert plain.sign_in("alice", secret).code == "bad_proof"
 
 
+def test_who_comes_through_a_proxy_on_this_machine_gets_no_plain_http(install: Callable[..., Service]):
+    service = install(tls=True)
+    with service.config.open("a") as file:
+        file.write('[gateway]\nproxy_from = ["127.0.0.1/32"]\n')
+    service.start()
+    header = bytes.fromhex("0d0a0d0a000d0a515549540a 21 11 000c")
+    client, here, ports = bytes([192, 0, 2, 7]), bytes([127, 0, 0, 1]), bytes(4)
+    assert said(service, header + client + here + ports + GET).startswith(b"HTTP/1.1 426 ")
+    assert said(service, header + here + here + ports + GET).startswith(b"HTTP/1.1 401 ")
+    assert said(service, GET) == b""
+
+
 def test_metrics_are_apart_from_the_port(install: Callable[..., Service]):
     service = install()
     with socket.create_server(("127.0.0.1", 0)) as probe:

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import socket
+from functools import partial
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from jitgate.app.http import HttpServer
@@ -27,9 +29,10 @@ class Port(NamedTuple):
 def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None) -> list[Port]:
     """The one port, and where it is set the tunnel's own. Raises `Conflict` where another program has one."""
     gateway, (host, number) = settings.gateway, split_address(settings.listen)
-    handlers: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.HTTP: http.take}
+    plain: Handler = partial(_take_plain, http)
+    handlers: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.HTTP: plain}
     if settings.url.startswith("https:"):
-        handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: http.take if _is_loopback(host) else _refuse_plain}
+        handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: plain if _is_loopback(host) else _refuse_plain}
     if tunnels:
         handlers[Carries.TUNNEL] = tunnels.take
     ports = [Port(open_listener(host, number), handlers, gateway.proxies if gateway.proxy_on == "all" else ())]
@@ -65,6 +68,11 @@ def check_plain(settings: Settings) -> None:
 
 def _is_loopback(host: str) -> bool:
     return host in {"127.0.0.1", "::1", "localhost"}
+
+
+async def _take_plain(http: HttpServer, connection: socket.socket, source: str) -> None:
+    """On loopback, and only for who is there: a proxy on this machine brings others."""
+    await (http.take if ip_address(source).is_loopback else _refuse_plain)(connection, source)
 
 
 async def _refuse_plain(connection: socket.socket, _source: str) -> None:

@@ -64,6 +64,12 @@ class _Crowd:
             if not self.addresses[address]:
                 del self.addresses[address]
 
+    def known(self, task: asyncio.Task[None], address: str) -> None:
+        """A proxy has said whose it is: from here on it is counted under that address."""
+        if task in self.tasks:  # not hung up on meanwhile
+            self.remove(task)
+            self.add(task, address)
+
     def _hang_up(self, task: asyncio.Task[None]) -> None:
         self.remove(task)
         task.cancel()
@@ -98,7 +104,7 @@ async def listen(
                 continue
             address = proxy.plain_address(peer[0])
             proxied = any(ip_address(address) in network for network in proxies)
-            task = asyncio.create_task(_hand_on(connection, handlers, address, proxied=proxied))
+            task = asyncio.create_task(_hand_on(connection, handlers, address, crowd if proxied else None))
             crowd.add(task, "" if proxied else address)
             task.add_done_callback(partial(_gone, crowd, connection))
     finally:
@@ -113,14 +119,17 @@ def _gone(crowd: _Crowd, connection: socket.socket, task: asyncio.Task[None]) ->
 
 
 async def _hand_on(
-    connection: socket.socket, handlers: Mapping[Carries, Handler], address: str, *, proxied: bool
+    connection: socket.socket, handlers: Mapping[Carries, Handler], address: str, proxied: _Crowd | None
 ) -> None:
+    """`proxied`: the crowd that it is in, where a header is to say who it is."""
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(FIRST_BYTES_S):
             if proxied:
                 address = await _proxied_source(connection) or address
+                if task := asyncio.current_task():
+                    proxied.known(task, address)
             kind = await _what(connection, handlers)
         handler = handlers.get(kind) if kind else None
         if handler is None:
