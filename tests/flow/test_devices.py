@@ -14,6 +14,8 @@ from jitgate.flow import devices
 from jitgate.flow.ports import Tx
 from jitgate.ssh.private import generate_ed25519
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
 def corp(world: World) -> Corp:

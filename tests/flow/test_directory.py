@@ -5,11 +5,16 @@ from tests.corp import Corp
 from tests.world import OPERATOR, ROLES, Visitor, World
 
 from jitgate.core.clock import MINUTE
-from jitgate.core.errors import Unreachable
+from jitgate.core.errors import Error, Unreachable
+from jitgate.core.secret import Secret
 from jitgate.flow.elsewhere import Elsewhere
 from jitgate.flow.identities import link_identity
 from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.people import add_plain_person
+from jitgate.flow.sessions import ask_session
+from jitgate.sessions.path import GatewayPath
+
+pytestmark = pytest.mark.databases
 
 DENY = b"""
 role: freeze
@@ -177,3 +182,33 @@ async def test_a_directory_that_does_not_answer_ends_nothing_that_runs(corp: Cor
     corp.directory.away = ""
     corp.world.clock.advance(MINUTE)
     assert (await visitor.certificate("web1")).status == 201
+
+
+async def test_a_ticket_is_worth_what_the_directory_says_when_it_is_used(corp: Corp):
+    path = GatewayPath("127.0.0.1", 1, "127.0.0.1", keep_tls=False, networks=(), only=False, key=Secret(b"k" * 32))
+    corp.world.change(gateway=path)
+    visitor = await dora(corp)
+    await visitor.grant("web1")
+    ticket = (await visitor.certificate("web1")).json["tunnel"]["ticket"]
+
+    async def use() -> str:
+        try:
+            await ask_session(corp.world.outside, ticket, "web1", "192.0.2.1")
+        except Error as error:
+            return error.code
+        return ""
+
+    assert await use() == ""
+    codes = []
+    corp.directory.away = "the directory is slow"
+    codes.append(await use())
+    corp.world.clock.advance(2 * MINUTE)  # refusals of one person are one entry a minute
+    corp.directory.away, corp.directory.people["dora"] = "", ()
+    codes.append(await use())
+    corp.world.clock.advance(2 * MINUTE)
+    del corp.directory.people["dora"]
+    codes.append(await use())
+    assert codes == ["directory_unreachable", "denied", "directory_gone"]
+    refused = await corp.world.events("session.refused")
+    assert [event["detail"]["code"] for event in refused] == codes
+    assert {event["actor"]["name"] for event in refused} == {"dora"}

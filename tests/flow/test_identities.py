@@ -11,6 +11,8 @@ from jitgate.flow.identities import link_identity, unlink_identity
 from jitgate.flow.people import add_plain_person
 from jitgate.ssh.private import generate_ed25519
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
 def corp(world: World) -> Corp:

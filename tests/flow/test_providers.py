@@ -23,6 +23,8 @@ from jitgate.identity.oidc import TOKEN_MAX
 from jitgate.identity.providers import ProviderSettings
 from jitgate.ssh.private import generate_ed25519
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
 def corp(world: World) -> Corp:

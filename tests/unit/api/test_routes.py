@@ -19,6 +19,9 @@ OPEN = {
     "GET /readyz",
     "GET /v1/checkpoint",
     "POST /v1/sign-in",
+    "POST /v1/sign-in/device",
+    "POST /v1/sign-in/device/{waiting_id}",
+    "POST /v1/sign-in/oidc",
 }
 """What strangers may call; anything that is added here is a decision."""
 TOKEN_IS_ENOUGH = {"POST /v1/sign-out"}  # of all that changes something: who holds a token may throw it away
