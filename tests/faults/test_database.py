@@ -95,6 +95,8 @@ def test_a_service_goes_on_when_the_database_is_back(
             assert olga.get("/readyz").status == 200
         load.stop()
         assert service.stop() == 0
+        service.start()  # what was signed meanwhile and could not be written is looked for
+        assert service.stop() == 0
         check(load)
 
 
