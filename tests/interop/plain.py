@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from tests.people import Person, sign_in
 
 from jitgate.app import local_sshd
@@ -15,6 +16,7 @@ from jitgate.app.demo import world as demo
 from jitgate.app.demo.world import World, open_world
 from jitgate.app.local_sshd import LocalHost
 from jitgate.app.operate import operate
+from jitgate.app.settings import Settings, load_settings
 from jitgate.policy.bundle import load_files
 
 ROLES = {
@@ -75,8 +77,23 @@ class Plain:
 
 
 @contextmanager
-def open_plain() -> Iterator[tuple[World, Person]]:
-    with tempfile.TemporaryDirectory(prefix="jitgate-test-") as folder, open_world(Path(folder)) as world:
+def open_plain(settings: str = "") -> Iterator[tuple[World, Person]]:
+    """`settings`: what is added to the service's own."""
+
+    def installation(folder: Path) -> tuple[Settings, Path]:
+        _, config = make(folder)
+        with config.open("a") as file:
+            file.write(settings)
+        return load_settings(config, {}), config
+
+    make = demo._installation
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="jitgate-test-") as folder,
+        ExitStack() as stack,
+    ):
+        patch.setattr(demo, "_installation", installation)
+        world = stack.enter_context(open_world(Path(folder)))
         operate(world.settings, "policy apply", {"bundle": load_files(ROLES).text})
         alice = sign_in(world, "alice")
         alice.jitctl("ssh-config", "install")
