@@ -77,6 +77,10 @@ class Pipes:
         os.close(pipe[0])
         os.close(pipe[1])
 
+    def close(self) -> None:
+        for pipe in self._spare[False] + self._spare[True]:
+            self.throw_away(pipe)
+
     def _grown(self) -> Pipe:
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -229,6 +233,15 @@ class Mover:
             for _ in range(len(self._ready)):
                 self._move(self._ready.popleft())
             self._tidy()
+
+    def close(self) -> None:
+        """All that it holds; for one that is no process of its own."""
+        for pair in list(self._pairs.values()):
+            self._drop(pair, TOLD)
+        for _, each in self._lingering:
+            each.close()
+        self._pipes.close()
+        self._epoll.close()
 
     def _patience(self) -> float | None:
         if self._ready:
