@@ -153,7 +153,7 @@ def open_site(variant: str, traefik: Path, programs: Mapping[str, Path], nursery
         for name in ("traefik.yaml", "routes.yaml", "gateway.toml"):
             (folder / name).write_text(_on_loopback(FILES / variant / name, folder, ports))
         service = _install(folder, ports, nursery)
-        stack.callback(_remove, service)
+        stack.callback(shutil.rmtree, service.folder)
         service.start()
         stack.callback(lambda: service.kill() if service.pid else None)
         service.apply(ROLES)
@@ -162,18 +162,23 @@ def open_site(variant: str, traefik: Path, programs: Mapping[str, Path], nursery
         _trust(service, host)
         (folder / "hosts").write_text(f"{PROXY} {NAME}\n{PROXY} {TUNNEL_NAME}\n")
         names = {"LD_PRELOAD": str(programs["libnss_wrapper.so"]), "NSS_WRAPPER_HOSTS": str(folder / "hosts")}
-        told = (folder, service.config, service.settings, service.login_url)
-        site = Site(variant, traefik, folder, ports, service, NamedWorld(*told, {}, {"web1": host}, names))
+        world = NamedWorld(
+            folder=folder,
+            config=service.config,
+            settings=service.settings,
+            url=service.login_url,
+            people={},
+            hosts={"web1": host},
+            peers=None,
+            names=names,
+        )
+        site = Site(variant, traefik, folder, ports, service, world)
         site.start()
         stack.callback(site.stop)
         yield site
+        for connection in service.connections:
+            connection.close()
         assert service.stop() == 0, service.words()
-
-
-def _remove(service: Service) -> None:
-    for connection in service.connections:
-        connection.close()
-    shutil.rmtree(service.folder)
 
 
 def _on_loopback(file: Path, folder: Path, ports: Mapping[str, int]) -> str:
