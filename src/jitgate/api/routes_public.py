@@ -11,6 +11,7 @@ from jitgate.api.schemas import Json, gateway_json
 from jitgate.audit.checkpoint import verifier_key
 from jitgate.ca.realms import CaKind
 from jitgate.core.errors import Error, NotFound
+from jitgate.flow.authorities import trusted
 from jitgate.sessions.model import host_pattern
 
 router = APIRouter(dependencies=[Anyone])
@@ -30,7 +31,7 @@ async def get_about(request: Request) -> Json:
     outside = outside_of(request)
     about: About = request.app.state.about
     held = await outside.signer.keys()
-    listed = await outside.store.read(lambda tx: tx.authorities.all())
+    listed = await outside.store.read(trusted)
     providers = list(outside.elsewhere.providers.values())
     realms = sorted({authority.realm for authority in listed})
     return {

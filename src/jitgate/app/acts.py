@@ -9,6 +9,7 @@ from typing import Any
 
 from jitgate.agent.trust import HostTrust, dump
 from jitgate.api.schemas import session_json
+from jitgate.app.acts_ca import ACTS as CA_ACTS
 from jitgate.app.control import Act, Json
 from jitgate.audit.events import Actor
 from jitgate.core.clock import rfc3339
@@ -37,6 +38,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             "host renew": _host_renew,
             "host rm": _host_rm,
             "policy apply": _policy_apply,
+            **CA_ACTS,
             "session ls": _session_ls,
             "session kill": _session_kill,
         }.items()

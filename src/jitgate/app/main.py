@@ -46,6 +46,15 @@ _COMMANDS: Entries = {
             "kill": ("session:kill", "End one now."),
         },
     ),
+    "ca": (
+        "CA keys: which are trusted, which one signs.",
+        {
+            "add": ("ca:add", "List a key: trusted from now on."),
+            "ls": ("ca:list_keys", "List the keys, and what the signer holds."),
+            "use": ("ca:use", "Sign with a listed key from now on."),
+            "retire": ("ca:retire", "Trust nothing by a key any more."),
+        },
+    ),
     "policy": ("Who may do what.", {"apply": ("policy:apply", "Put a folder of role files in force.")}),
     "audit": ("The log.", {"verify": ("audit:verify", "Prove offline that nothing in the log was altered.")}),
     "signer": ("signer:signer", "Hold the CA keys (started by serve)."),

@@ -34,6 +34,7 @@ from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import MINUTE, SECOND
 from jitgate.flow.audit import publish_checkpoint, reconcile
+from jitgate.flow.authorities import watch_held_keys
 from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
@@ -44,6 +45,7 @@ from jitgate.identity.throttle import ACCOUNT, ADDRESS
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
 FLOODS_S = 5.0
 FORGET_S = 3600.0
+CA_KEYS_S = 2.0  # what the signer found in its folder is in the log after this
 KEYS_S = 5.0  # a session whose key was taken out of a Vault ends within this and the age that an entry may have
 TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
@@ -93,6 +95,7 @@ async def serve(
                     tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
                     tasks.create_task(_every(TLS_S, "tls", telemetry, lambda: _load_tls(serving, settings, outside))),
                     tasks.create_task(_every(RECONCILE_S, "reconcile", telemetry, lambda: _reconcile(outside))),
+                    tasks.create_task(_every(CA_KEYS_S, "CA keys", telemetry, partial(watch_held_keys, outside, {}))),
                 ]
                 if tunnels:
                     running.append(tasks.create_task(tunnels.watch()))

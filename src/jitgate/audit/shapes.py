@@ -43,8 +43,12 @@ class EventType(StrEnum):
     CERTIFICATE_ISSUED = "certificate.issued"
     CERTIFICATE_REFUSED = "certificate.refused"
     CERTIFICATE_UNRELEASED = "certificate.unreleased"  # signed, but never left: a burnt serial
-    CA_KEY_ADDED = "ca.key_added"
-    CA_KEY_RETIRED = "ca.key_retired"
+    CA_KEY_FOUND = "ca.key_found"  # the signer holds a key that is not listed: nothing is signed with it
+    CA_KEY_ADDED = "ca.key_added"  # listed: trusted from now on
+    CA_KEY_USED = "ca.key_used"  # it signs from now on
+    CA_KEY_RETIRED = "ca.key_retired"  # not trusted any more
+    CA_KEY_REFUSED = "ca.key_refused"  # a file of the signer's folder is not used
+    CA_KEY_LOST = "ca.key_lost"  # the signer does not hold the key that is to sign, or only until it ends
     SESSION_OPENED = "session.opened"  # a gateway carries a connection to a host; who logs in there, sshd knows
     SESSION_REFUSED = "session.refused"
     SESSION_KILLED = "session.killed"  # somebody wants it ended; its end follows
@@ -124,8 +128,12 @@ SHAPES: dict[EventType, Shape] = {
     EventType.CERTIFICATE_UNRELEASED: _shape(
         "done", "serial", "target grant key_id checks", "ca digest", "kind why principals fingerprint valid_before#"
     ),
-    EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind"),
+    EventType.CA_KEY_FOUND: _shape("done", detail="ca kind file", detail_may="signs"),
+    EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind", "phase"),
+    EventType.CA_KEY_USED: _shape("done", "", "reason", "ca kind", "previous"),
     EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
+    EventType.CA_KEY_REFUSED: _shape("refused", detail="file why"),
+    EventType.CA_KEY_LOST: _shape("done", detail="ca kind", detail_may="why"),
     # `port`: the gateway's own towards the host, as sshd logs it; `up` and `down`: bytes to the host and from it.
     EventType.SESSION_OPENED: _shape(
         "allowed", "person target grant session", "", "kind node port# ends_at#", "role policy key"

@@ -12,7 +12,7 @@ from jitgate.core.clock import SECOND
 from jitgate.core.errors import Conflict, Error, NotFound, Unreachable
 from jitgate.core.text import shown
 from jitgate.flow.audit import record_burnt
-from jitgate.flow.authorities import authority_for
+from jitgate.flow.authorities import authority_for, trusted
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.sessions.model import Host
@@ -102,7 +102,7 @@ async def _certify(
         epoch = tx.epoch()
         if error := check(tx.hosts.by_name(host.realm, host.name)):
             raise error
-        users = [each.key for each in tx.authorities.all() if each.realm == host.realm and each.kind is CaKind.USER]
+        users = [each.key for each in trusted(tx) if each.realm == host.realm and each.kind is CaKind.USER]
         return epoch, authority_for(tx, host.realm, CaKind.HOST), tuple(users)
 
     epoch, authority, user_authorities = await outside.store.read(facts)

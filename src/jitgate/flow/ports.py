@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from jitgate.audit.events import Event
 from jitgate.audit.log import Columns
 from jitgate.audit.query import Query
-from jitgate.ca.realms import Authority
+from jitgate.ca.realms import Authority, Phase
 from jitgate.core.clock import Micros
 from jitgate.grants.model import Grant
 from jitgate.identity.keys import Standing
@@ -143,6 +143,10 @@ class Certificates(Protocol):
         grant: Grant | None = None,
         host: Host | None = None,
     ) -> None: ...
+    def hosts_certified(self) -> dict[str, Micros]:
+        """When each host, by its id, was given its newest certificate."""
+        ...
+
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
         """Serial and end of each certificate of the grant that is still valid."""
         ...
@@ -151,6 +155,7 @@ class Certificates(Protocol):
 class Authorities(Protocol):
     def add(self, authority: Authority, at: Micros, first_serial: int) -> None: ...
     def all(self) -> list[Authority]: ...
+    def set_phase(self, authority_id: str, phase: Phase) -> None: ...
     def take_serials(self, authority_id: str, count: int) -> int:
         """Reserve `count` serials; the first of them."""
         ...

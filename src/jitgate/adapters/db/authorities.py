@@ -28,9 +28,19 @@ class Authorities:
     def all(self) -> list[Authority]:
         rows = self._c.execute(select(t.ca_key).order_by(t.ca_key.c.id))
         return [
-            Authority(row.id, row.realm_id, CaKind(row.kind), parse_public_key(row.public_key), Phase(row.phase))
+            Authority(
+                row.id,
+                row.realm_id,
+                CaKind(row.kind),
+                parse_public_key(row.public_key),
+                Phase(row.phase),
+                row.created_at,
+            )
             for row in rows
         ]
+
+    def set_phase(self, authority_id: str, phase: Phase) -> None:
+        self._c.execute(update(t.ca_key).where(t.ca_key.c.id == authority_id).values(phase=phase))
 
     def take_serials(self, authority_id: str, count: int) -> int:
         mine = t.serial_counter.c.ca_key_id == authority_id

@@ -2,7 +2,7 @@
 
 import json
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.prepared import Prepared
@@ -43,6 +43,11 @@ class Certificates:
             at,
         )
         _ADD.run(self._c, row)
+
+    def hosts_certified(self) -> dict[str, Micros]:
+        newest = select(t.certificate.c.host_id, func.max(t.certificate.c.issued_at).label("at"))
+        chosen = newest.where(t.certificate.c.host_id.is_not(None)).group_by(t.certificate.c.host_id)
+        return {row.host_id: row.at for row in self._c.execute(chosen)}
 
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
         valid = (t.certificate.c.grant_id == grant_id) & (t.certificate.c.valid_before > valid_at)
