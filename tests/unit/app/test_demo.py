@@ -15,7 +15,8 @@ def test_a_closed_terminal_ends_it_like_any_other_stop(monkeypatch: pytest.Monke
     taken_down: list[Path] = []
 
     @contextmanager
-    def world(folder: Path) -> Iterator[None]:
+    def world(folder: Path, *, dex: bool) -> Iterator[None]:
+        assert not dex
         try:
             yield
         finally:

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from jitgate.app.commands.options import examples
+from jitgate.app.demo.peers import PROVIDER
 from jitgate.app.demo.tour import tour
-from jitgate.app.demo.world import World, open_world, write_json
+from jitgate.app.demo.world import Member, World, open_world, write_json
 
 OF_A_PERSON = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "SSH_AUTH_SOCK")
 """What would lead jitctl out of the demo's homes."""
@@ -72,13 +73,28 @@ def _stay(world: World) -> None:
         "    jitgate user ls",
         "",
         "  The logins are stand-ins for one user without rights: echo $USER tells them apart.",
-        "  alice is signed in. To sign in anew, with her password and an authenticator's code:",
-        "",
+        *_sign_in_lines(world, alice),
     ]
     click.echo("\n".join(lines))
-    click.echo(f"    jitctl login '{world.url}' --user alice")
-    click.echo(f"    password {alice.password.reveal()}   secret {alice.totp_secret.reveal()}\n")
     try:
         signal.pause()
     except KeyboardInterrupt:
         click.echo("\njitgate: stopping", err=True)
+
+
+def _sign_in_lines(world: World, alice: Member) -> list[str]:
+    if world.peers:
+        return [
+            "  alice is signed in. To sign in anew, with your browser at Dex:",
+            "",
+            f"    jitctl login '{world.url}' --provider {PROVIDER}",
+            f"    name alice   password {alice.password.reveal()}",
+            "",
+        ]
+    return [
+        "  alice is signed in. To sign in anew, with her password and an authenticator's code:",
+        "",
+        f"    jitctl login '{world.url}' --user alice",
+        f"    password {alice.password.reveal()}   secret {alice.totp_secret.reveal()}",
+        "",
+    ]

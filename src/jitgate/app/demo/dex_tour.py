@@ -84,11 +84,14 @@ def look_into_registry(world: World, peers: Peers) -> None:
 def leave(world: World, peers: Peers) -> None:
     """Out of the group in OpenLDAP: nothing is told to the service, which finds out."""
     say("alice leaves the engineers: somebody takes her out of the group in OpenLDAP, and nobody tells jitgate")
-    member = f"uid=alice,{PEOPLE_BASE}"
-    peers.directory.change(
-        f"dn: cn=engineers,{GROUPS_BASE}\nchangetype: modify\nreplace: member\nmember: uid=nobody,{PEOPLE_BASE}\n"
-    )
-    note(f"ldapmodify: {member} is no member of cn=engineers any more; waiting {DIRECTORY_AGE_S} s")
+    _set_members(peers, f"uid=nobody,{PEOPLE_BASE}")
+    note(f"ldapmodify: cn=engineers,{GROUPS_BASE} has no member uid=alice any more; waiting {DIRECTORY_AGE_S} s")
     time.sleep(DIRECTORY_AGE_S + 0.5)
     command = ["vm", "connect", "ubuntu@web1", "--reason", "one last thing", "--", "true"]
     jitctl(world, world.people["alice"].home, command, status=DENIED)
+    _set_members(peers, f"uid=alice,{PEOPLE_BASE}")
+    note("ldapmodify: she is an engineer again")
+
+
+def _set_members(peers: Peers, member: str) -> None:
+    peers.directory.change(f"dn: cn=engineers,{GROUPS_BASE}\nchangetype: modify\nreplace: member\nmember: {member}\n")

@@ -22,7 +22,7 @@ from jitgate.agent.script import render
 from jitgate.agent.trust import parse
 from jitgate.app import local_sshd
 from jitgate.app.control import Json, call_control
-from jitgate.app.demo.peers import PASSWORD_FILE, Peers, open_peers
+from jitgate.app.demo.peers import PASSWORD_FILE, PROVIDER, Peers, open_peers
 from jitgate.app.installation import make_installation
 from jitgate.app.local_sshd import ADDRESS, LocalHost
 from jitgate.app.operate import operate
@@ -133,7 +133,8 @@ def as_json(world: World) -> Json:
         }
         for member in world.people.values()
     ]
-    return {
+    elsewhere = {} if world.peers is None else {"provider": _provider_json(world.peers)}
+    return elsewhere | {
         "url": world.url,
         "users": people,
         "admin": next(member.name for member in world.people.values() if member.admin),
@@ -145,6 +146,12 @@ def as_json(world: World) -> Json:
         "config": str(world.config),
         "known_hosts": str(_known_hosts(world)),
     }
+
+
+def _provider_json(peers: Peers) -> Json:
+    """By whom people sign in with `--dex`; a user whose `totp_secret` is empty has no password here."""
+    users = [{"name": name, "password": password.reveal()} for name, password in peers.passwords.items()]
+    return {"name": PROVIDER, "issuer": peers.dex.issuer, "users": users}
 
 
 def write_json(world: World, path: Path) -> None:
