@@ -8,15 +8,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tests.client import Answer, Call, Connection, Signer
 from tests.service import Service
 
+from jitgate.app.settings import Settings
 from jitgate.app.tls import authority_pem
 
 ALPN = "jitgate-tunnel/1"
 PATIENCE_S = 20.0
+
+
+class Gate(Protocol):
+    """Where a tunnel is dialled, and whose TLS authority is trusted there."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def settings(self) -> Settings: ...
 
 
 class Unhurried(Connection):
@@ -60,18 +70,18 @@ def ticket_of(person: Connection, host: str = "web1", **more: Any) -> str:
     return str(certified(person, granted(person, host, **more), host)["tunnel"]["ticket"])
 
 
-def trusting(service: Service, *protocols: str) -> ssl.SSLContext:
+def trusting(service: Gate, *protocols: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=authority_pem(service.settings).decode())
     context.set_alpn_protocols(list(protocols or (ALPN,)))
     return context
 
 
-def dialled(service: Service, port: int = 0, source: str = "") -> socket.socket:
+def dialled(service: Gate, port: int = 0, source: str = "") -> socket.socket:
     where = ("127.0.0.1", port or service.port)
     return socket.create_connection(where, timeout=PATIENCE_S, source_address=(source, 0) if source else None)
 
 
-def shaken(service: Service, connection: socket.socket | None = None) -> ssl.SSLSocket:
+def shaken(service: Gate, connection: socket.socket | None = None) -> ssl.SSLSocket:
     """TLS with the tunnel's protocol, and nothing said yet."""
     return trusting(service).wrap_socket(connection or dialled(service), server_hostname="127.0.0.1")
 
@@ -116,7 +126,7 @@ class Tunnel:
     ends_at: str
 
 
-def opened(service: Service, ticket: str, host: str = "web1", connection: socket.socket | None = None) -> Tunnel:
+def opened(service: Gate, ticket: str, host: str = "web1", connection: socket.socket | None = None) -> Tunnel:
     tls = shaken(service, connection)
     said = ask(tls, ticket, host)
     assert said["ok"], said
@@ -125,7 +135,7 @@ def opened(service: Service, ticket: str, host: str = "web1", connection: socket
     return Tunnel(bare, said["session"], said["ends_at"])
 
 
-def refused(service: Service, ticket: str, host: str = "web1") -> dict[str, Any]:
+def refused(service: Gate, ticket: str, host: str = "web1") -> dict[str, Any]:
     """The verdict, which has to be no."""
     with contextlib.closing(shaken(service)) as tls:
         said = ask(tls, ticket, host)
