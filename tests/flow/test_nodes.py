@@ -8,13 +8,19 @@ from tests.client import Connection, Signer
 from tests.postgres import Postgres
 from tests.service import ROLES, Service
 
+from jitgate.adapters.db.store import apply_roles
+
 
 @pytest.fixture
 def nodes(install: Callable[..., Service], postgres: Postgres) -> Iterator[tuple[Service, Service]]:
-    """Two that run, with a policy and a host."""
+    """Two that run, with a policy and a host. The second one does not own the tables."""
     with postgres.database() as url:
         first = install(database=url)
-        second = install(database=url, join=first)
+        apply_roles(url, "jitgate")
+        postgres.run(
+            "DO $$ BEGIN CREATE ROLE node LOGIN IN ROLE jitgate_api; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+        second = install(database=url.replace("owner@", "node@"), join=first)
         first.start()
         second.start()
         first.apply(ROLES)

@@ -56,6 +56,14 @@ _COMMANDS: Entries = {
         },
     ),
     "policy": ("Who may do what.", {"apply": ("policy:apply", "Put a folder of role files in force.")}),
+    "db": (
+        "The database itself.",
+        {
+            "nodes": ("db:nodes", "The services that work on it."),
+            "roles": ("db:roles", "What programs may do inside PostgreSQL, as GRANT statements."),
+            "upgrade": ("db:upgrade", "Bring the tables up to date with this version."),
+        },
+    ),
     "audit": ("The log.", {"verify": ("audit:verify", "Prove offline that nothing in the log was altered.")}),
     "signer": ("signer:signer", "Hold the CA keys (started by serve)."),
 }

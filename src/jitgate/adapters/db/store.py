@@ -12,7 +12,7 @@ from sqlalchemy import URL, Engine, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
 
-from jitgate.adapters.db import postgres, sqlite
+from jitgate.adapters.db import postgres, roles, sqlite
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.epochs import Epochs
 from jitgate.adapters.db.failures import FAILURES, failed
@@ -25,6 +25,9 @@ from jitgate.core.ids import Random
 T = TypeVar("T")
 
 _LOG = logging.getLogger("jitgate.db")
+
+_MAY_NOT = "42501"  # SQLSTATE insufficient_privilege
+_AS_OWNER = "of another version? jitgate db upgrade, then db roles, each with --database URL of the tables' owner"
 
 RECALLED_MAX = 20_000  # facts of so many callers, keys and grants; a few kB each
 READERS = 4  # threads and connections that read at the same time
@@ -106,6 +109,7 @@ def open_store(url: str, *, random: Random = os.urandom) -> Store:
         with _readable(url):
             if writing.dialect.name == postgres.BACKEND:
                 postgres.check_server(writing)
+                _check_ours(writing)
             upgrade(writing)
             _check_installed(writing)
             reading = _engine(url, read_only=True)
@@ -115,6 +119,12 @@ def open_store(url: str, *, random: Random = os.urandom) -> Store:
         if reading is not None:
             reading.dispose()
         raise
+
+
+def _check_ours(engine: Engine) -> None:
+    """Before anything is changed: a server's other databases are others'."""
+    if not inspect(engine).has_table(roles.VERSION):
+        raise BadInput(f"{engine.url.database} holds no installation", "jitgate init makes one")
 
 
 def _check_installed(engine: Engine) -> None:
@@ -160,6 +170,32 @@ def create_installation(url: str, *, origin: str, values: dict[str, str], now: i
         engine.dispose()
 
 
+def upgrade_schema(url: str) -> None:
+    """As the owner of the tables: bring them up to date."""
+    with _owning(url) as engine:
+        _check_ours(engine)
+        upgrade(engine)
+
+
+def apply_roles(url: str, prefix: str) -> None:
+    """As the owner of the tables, who may make roles: grant to the programs' roles what they need (`roles`)."""
+    if _parsed(url).get_backend_name() != postgres.BACKEND:
+        raise BadInput("a database in a file has no roles", "--database postgresql://OWNER@HOST/NAME")
+    with _owning(url) as engine:
+        _check_ours(engine)
+        roles.apply(engine, prefix)
+
+
+@contextmanager
+def _owning(url: str) -> Iterator[Engine]:
+    engine = _engine(url)
+    try:
+        with _readable(url):
+            yield engine
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def open_read_only(url: str) -> Iterator[Transaction]:
     """One moment of a database, beside whoever writes it: nothing is changed, not even the schema."""
@@ -184,6 +220,9 @@ def _readable(url: str) -> Iterator[None]:
             raise Unreachable(
                 f"the database does not let us in: {error.orig}", "does it run? is the URL right?"
             ) from None
+        if getattr(error.orig, "sqlstate", "") == _MAY_NOT:
+            what = f"{error.orig}".splitlines()[0]
+            raise BadInput(f"the database's user may not do that: {what}", _AS_OWNER) from None
         hint = "is it the whole database of a jitgate installation?"
         raise BadInput(f"cannot read {place.database}: {error.orig}", hint) from None
 
