@@ -157,7 +157,7 @@ def _tunnel(profile: Profile, options: Options) -> Iterator[Check]:
 def _gateway(gateway: Gateway, anchor: str) -> Check:
     where = f"{gateway.address} port {gateway.port}"
     try:
-        ssh_proxy.secure(ssh_proxy.dial(gateway.address, gateway.port), gateway.server_name, anchor).close()
+        ssh_proxy.open_gateway(gateway.address, gateway.port, gateway.server_name, anchor).close()
     except ssh_proxy.TunnelError as error:
         return failed("tunnel", error.what, error.hint.replace("jitctl doctor", "tell the service's owner"))
     return passed("tunnel", f"{where}" + (", where TLS stays on" if gateway.keep_tls else ""))

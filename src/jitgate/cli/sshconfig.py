@@ -252,8 +252,8 @@ def _renewal(profile: Profile, host: Host, login: str, *files: str) -> str:
 
 def _proxy(*arguments: str) -> str:
     """`ssh_proxy` by the interpreter itself: through a version manager's script its start takes ten times as long."""
-    python, file = for_ssh(Path(os.path.realpath(sys.executable))), for_ssh(Path(ssh_proxy.__file__))
-    return f"'{python}' -I -S '{file}' " + " ".join(f"'{argument}'" for argument in arguments)
+    python, folder = for_ssh(Path(os.path.realpath(sys.executable))), for_ssh(Path(ssh_proxy.__file__).parent)
+    return f"'{python}' -I -S '{folder}' " + " ".join(f"'{argument}'" for argument in arguments)
 
 
 def _write_if_new(path: Path, content: str) -> None:

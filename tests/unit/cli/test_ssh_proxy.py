@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from tests.gateways import TICKET, FakeGateway
 
-from jitgate.cli import ssh_proxy
+from jitgate.cli.ssh_proxy import tunnel
 
 pytestmark = pytest.mark.enable_socket  # a gateway and a host on loopback, made for these tests
 
-PROXY = Path(ssh_proxy.__file__)
+PROXY = Path(tunnel.__file__).parent
 PYTHON = os.path.realpath(sys.executable)
 REFUSED = {"ok": False, "code": "ended", "detail": "the grant has ended", "hint": "jitctl vm connect web1"}
 
@@ -228,16 +228,16 @@ def test_each_address_in_turn(gateway: FakeGateway, monkeypatch: pytest.MonkeyPa
             for address in (closed.getsockname(), ("127.0.0.1", gateway.port))
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        with ssh_proxy.dial("gateway.example.com", 443) as connection:
+        with tunnel.dial("gateway.example.com", 443) as connection:
             assert connection.getpeername() == ("127.0.0.1", gateway.port)
 
 
 def test_a_gateway_that_says_nothing_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ssh_proxy, "VERDICT_S", 0.2)
+    monkeypatch.setattr(tunnel, "VERDICT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        connection = ssh_proxy.dial(*silent.getsockname())
-        with pytest.raises(ssh_proxy.TunnelError, match=r"no TLS 1\.3 with the gateway: no answer in time"):
-            ssh_proxy.secure(connection, "127.0.0.1", "")
+        connection = tunnel.dial(*silent.getsockname())
+        with pytest.raises(tunnel.TunnelError, match=r"no TLS 1\.3 with the gateway: no answer in time"):
+            tunnel.secure(connection, "127.0.0.1", "")
 
 
 def test_a_gateway_that_drips_is_waited_for_only_so_long(
@@ -245,13 +245,13 @@ def test_a_gateway_that_drips_is_waited_for_only_so_long(
 ):
     stop = threading.Event()
     gateway.instead = lambda _: struct.pack(">?", stop.wait(5))
-    ticket = ssh_proxy.read_ticket(str(gateway.ticket(tmp_path / "t")))
-    monkeypatch.setattr(ssh_proxy, "VERDICT_S", 0.2)
+    ticket = tunnel.read_ticket(str(gateway.ticket(tmp_path / "t")))
+    monkeypatch.setattr(tunnel, "VERDICT_S", 0.2)
     with (
-        ssh_proxy.secure(ssh_proxy.dial("127.0.0.1", gateway.port), "127.0.0.1", str(gateway.ca_file)) as secured,
-        pytest.raises(ssh_proxy.TunnelError, match="the gateway gave no answer: no answer in time"),
+        tunnel.open_gateway("127.0.0.1", gateway.port, "127.0.0.1", str(gateway.ca_file)) as secured,
+        pytest.raises(tunnel.TunnelError, match="the gateway gave no answer: no answer in time"),
     ):
-        ssh_proxy.ask(secured, ticket)
+        tunnel.ask(secured, ticket)
     stop.set()
 
 
@@ -312,18 +312,46 @@ def test_the_marker_says_whether_there_is_something_to_renew(tmp_path: Path):
 
 def test_it_starts_with_little():
     """What is imported is a part of every ssh's start."""
-    code = f"import sys; exec(open({str(PROXY)!r}).read(), {{'__name__': 'proxy'}}); print(*sys.modules)"
+    code = f"import sys; sys.path.append({str(PROXY)!r}); import tunnel; print(*sys.modules)"
     loaded = subprocess.run([PYTHON, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "ssl" in loaded
     assert {"typing", "dataclasses", "pathlib", "subprocess", "logging", "inspect", "site"}.isdisjoint(loaded)
 
 
 def test_it_says_what_it_is_for(capsys: pytest.CaptureFixture[str]):
-    assert ssh_proxy.main([]) == 1
-    assert ssh_proxy.main(["--no-login", "web1", "ubuntu", "deploy"]) == 1
+    assert tunnel.main([]) == 1
+    assert tunnel.main(["--no-login", "web1", "ubuntu", "deploy"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "jitctl: error: ssh runs this, by our ssh config",
         "jitctl: hint: jitctl ssh-config show",
         "jitctl: error: on web1 you may be ubuntu or deploy",
         "jitctl: hint: ssh ubuntu@web1, or: jitctl explain web1",
     ]
+
+
+def test_a_publicly_trusted_gateway_is_believed_by_folder_or_by_file(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The folder is looked at first because reading the whole file takes long; it may lack what the file has."""
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    paths = ssl.get_default_verify_paths()._replace(capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+
+    def reached() -> bool:
+        try:
+            tunnel.open_gateway("127.0.0.1", gateway.port, "127.0.0.1", "").close()
+        except tunnel.UntrustedError:
+            return False
+        return True
+
+    assert not reached()
+    (folder / "one.pem").write_bytes(gateway.ca_file.read_bytes())
+    assert not reached()
+    name = "e954e4cf"  # openssl x509 -subject_hash: of the words "CN = jitgate self-made TLS authority"
+    (folder / f"{name}.0").symlink_to("one.pem")
+    assert reached()
+    (folder / f"{name}.0").unlink()
+    monkeypatch.setenv("SSL_CERT_FILE", str(gateway.ca_file))
+    assert reached()

@@ -59,13 +59,13 @@ def test_plain_ssh_goes_through_the_gateway(alice: Machine, gateway: FakeGateway
         "ca_file": "",
     }
     seen = ssh_sees(alice, "web1")
-    assert seen["proxycommand"][0].endswith(f"/ssh_proxy.py' '{ticket}'")
+    assert seen["proxycommand"][0].endswith(f"/ssh_proxy' '{ticket}'")
     assert " -I -S " in seen["proxycommand"][0]
     assert TICKET not in seen["proxycommand"][0]
     assert seen["proxyusefdpass"] == ["yes"]
     assert seen["hostkeyalias"] == ["web1.default.jitgate"]
     other = ssh_sees(alice, "-l", "root", "web1")
-    assert other["proxycommand"][0].endswith("/ssh_proxy.py' '--no-login' 'web1' 'ubuntu'")
+    assert other["proxycommand"][0].endswith("/ssh_proxy' '--no-login' 'web1' 'ubuntu'")
 
 
 def test_where_tls_stays_on_there_is_nothing_to_hand_over(alice: Machine, gateway: FakeGateway, service: FakeService):

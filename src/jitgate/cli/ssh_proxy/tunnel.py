@@ -1,6 +1,6 @@
-"""The ProxyCommand of our ssh config: dials the gateway, shows the ticket, hands the bare connection to ssh, and ends.
+"""Dials the gateway, shows the ticket, hands the bare connection to ssh, and ends.
 
-ssh runs it as `PYTHON -I -S ssh_proxy.py TICKETFILE`. It is one file that imports a little of the standard library and
+ssh runs the folder around this as `PYTHON -I -S FOLDER TICKETFILE`. It imports a little of the standard library and
 nothing else, because its start is a part of every ssh's. The ticket is in a file of the person's own, never in argv.
 
 With `ProxyUseFdpass yes` stdout is a socket on which ssh waits for a descriptor (`mm_receive_fd` in OpenSSH's
@@ -8,6 +8,7 @@ monitor_fdpass.c): TLS ends after the gateway's verdict, the descriptor goes ove
 way. Where TLS stays on (`keep_tls`), ssh gets two pipes instead and this process carries the bytes.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -39,6 +40,10 @@ class TunnelError(Exception):
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
         self.what, self.hint = what, hint
+
+
+class UntrustedError(TunnelError):
+    pass
 
 
 class Ticket:
@@ -112,22 +117,54 @@ def dial(address: str, port: int) -> socket.socket:
     raise TunnelError(f"the gateway {address} port {port} cannot be reached: {why}", hint)
 
 
-def secure(connection: socket.socket, server_name: str, ca_file: str) -> ssl.SSLSocket:
-    """TLS 1.3 with a gateway that is who it should be. Raises TunnelError; the connection is closed then."""
+def open_gateway(address: str, port: int, server_name: str, ca_file: str) -> ssl.SSLSocket:
+    """A connection to the gateway, by TLS. Raises TunnelError.
+
+    Reading all that the system trusts takes longer than everything else here, so the one anchor that is needed is
+    looked for first in the folder where they lie by name; what that does not find is decided with all of them.
+    """
+    if not ca_file and (folder := _by_name()):
+        with contextlib.suppress(UntrustedError):
+            return secure(dial(address, port), server_name, folder=folder)
+    return secure(dial(address, port), server_name, ca_file)
+
+
+def _by_name() -> str:
+    """The folder in which OpenSSL finds an authority by the hash of its name, if that is where it looks."""
+    if "SSL_CERT_FILE" in os.environ:
+        return ""
+    return ssl.get_default_verify_paths().capath or ""
+
+
+def _trusting(ca_file: str, folder: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no anchor yet, and the name is checked
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
     try:
-        if ca_file:
-            context.load_verify_locations(ca_file)
+        if ca_file or folder:
+            context.load_verify_locations(ca_file or None, folder or None)
         else:
             context.load_default_certs()
+    except OSError as error:
+        raise TunnelError(f"{ca_file or 'the TLS authorities'}: {_reason(error)}", "jitctl doctor") from None
+    return context
+
+
+def secure(connection: socket.socket, server_name: str, ca_file: str = "", *, folder: str = "") -> ssl.SSLSocket:
+    """TLS 1.3 with a gateway that is who it should be. Raises TunnelError; the connection is closed then.
+
+    It is believed by `ca_file`, or by an authority in `folder`, or where both are empty by what the system trusts.
+    """
+    try:
         connection.settimeout(VERDICT_S)
-        secured = context.wrap_socket(connection, server_hostname=server_name)
+        secured = _trusting(ca_file, folder).wrap_socket(connection, server_hostname=server_name)
+    except TunnelError:
+        connection.close()
+        raise
     except ssl.SSLCertVerificationError as error:
         connection.close()
         what = f"the TLS certificate of the gateway is not trusted: {error.verify_message}"
-        raise TunnelError(what, "is this machine's clock right? jitctl doctor") from None
+        raise UntrustedError(what, "is this machine's clock right? jitctl doctor") from None
     except OSError as error:
         connection.close()
         raise TunnelError(f"no TLS 1.3 with the gateway: {_reason(error)}", "jitctl doctor") from None
@@ -292,7 +329,7 @@ def tunnel(ticket: Ticket) -> None:
     passes = stat.S_ISSOCK(os.fstat(1).st_mode)
     if passes and ticket.keep_tls:
         raise TunnelError("the gateway keeps TLS on now, and this ssh config does not", "jitctl ssh-config install")
-    gateway = secure(dial(ticket.address, ticket.port), ticket.server_name, ticket.ca_file)
+    gateway = open_gateway(ticket.address, ticket.port, ticket.server_name, ticket.ca_file)
     ask(gateway, ticket)
     if not ticket.keep_tls:
         end_tls(gateway)
@@ -328,7 +365,3 @@ def _reason(error: Exception) -> str:
         return (error.reason or "broken").lower().replace("_", " ")
     words = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
     return words[:1].lower() + words[1:]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
