@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from jitgate.adapters.ldap.settings import DirectorySettings
 from jitgate.app.settings import Settings
 from jitgate.app.telemetry import Telemetry
+from jitgate.identity.providers import ProviderSettings
 
 pytestmark = pytest.mark.drift
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 POLICY = (ROOT / "docs/policy.md").read_text()
+PROVIDERS = (ROOT / "docs/identity-providers.md").read_text()
 
 
 def test_generated_docs_are_as_generated() -> None:
@@ -33,6 +36,12 @@ def test_every_setting_is_told() -> None:
     assert {field.name for field in fields(Settings)} <= told
 
 
+@pytest.mark.parametrize("kind", [ProviderSettings, DirectorySettings])
+def test_every_setting_of_a_table_is_told(kind: type) -> None:
+    told = set(re.findall(r"`([a-z_]+)`(?=[^|]*\|)", PROVIDERS))
+    assert {field.name for field in fields(kind)} <= told
+
+
 def test_every_metric_is_told() -> None:
     samples = {
         family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
@@ -44,7 +53,7 @@ def test_every_metric_is_told() -> None:
 def test_every_error_code_is_told() -> None:
     codes = set(_codes_in_source())
     assert {"denied", "bad_proof", "key_not_registered"} <= codes, "the search finds none any more"
-    told = set(re.findall(r"`([a-z_]+)`", OPERATIONS)) | set(re.findall(r"`([a-z_]+)`", POLICY))
+    told = {code for page in (OPERATIONS, POLICY, PROVIDERS) for code in re.findall(r"`([a-z_]+)`", page)}
     assert codes - told == set()
 
 
