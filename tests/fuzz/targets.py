@@ -5,12 +5,20 @@ be written again as the same bytes.
 """
 
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.unit.gateway.test_hello import hello
+from tests.unit.gateway.test_proxy import header
+from tests.unit.sessions.test_ticket import KEY as TICKET_KEY
+from tests.unit.sessions.test_ticket import TICKET
 from tests.unit.ssh.made import SOFTWARE, made, software_key
 from tests.unit.ssh.test_cert import body, signed
 
 from jitgate.core.errors import BadInput
+from jitgate.gateway import proxy
+from jitgate.gateway.hello import protocols
+from jitgate.sessions.ticket import make_ticket, open_ticket
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import (
     join,
@@ -82,6 +90,22 @@ def private_key(data: bytes) -> None:
     assert load_private_key(dump_private_key(key).reveal()).public == key.public
 
 
+def client_hello(data: bytes) -> None:
+    names = protocols(data)
+    assert all(name in data for name in names)
+
+
+def proxy_header(data: bytes) -> None:
+    head, rest = data[: proxy.HEAD], data[proxy.HEAD :]
+    found = proxy.source(head, rest)
+    assert found is None or str(ip_address(found)) == found
+
+
+def ticket(data: bytes) -> None:
+    text = data.decode("latin-1")
+    assert make_ticket(open_ticket(text, TICKET_KEY), TICKET_KEY) == text
+
+
 def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     """{name: (target, sound inputs to start from)}"""
     keys = [made(a) for a in Algorithm]
@@ -113,6 +137,9 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "raw_signature": (raw_signature, [bytes([i]) + k.sign(MESSAGE) for i, k in enumerate(keys)]),
         "armor": (armor, [sshsig.armor(s).encode() for s in signatures]),
         "private_key": (private_key, files),
+        "client_hello": (client_hello, [hello(), hello("h2"), hello("http/1.1", "jitgate-tunnel/1")]),
+        "proxy_header": (proxy_header, [header(), header("2001:db8::1", more=b"\x04\0\1x"), header(command=0x20)]),
+        "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
     }
 
 
