@@ -2,6 +2,9 @@
 
 What is checked is what was opened, by its descriptor. The folder may be on a read-only mount. A link is followed only
 to a place inside the folder (that is how Kubernetes mounts a secret), and nobody but its owner can write the folder.
+
+Who can read a key is `adapters.secret_file`'s to say. A folder on a read-only mount cannot be written, whatever its
+mode says: Kubernetes mounts a secret's as 1777.
 """
 
 import os
@@ -9,10 +12,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from jitgate.adapters.secret_file import is_ours_alone
 from jitgate.core.errors import BadInput, NotFound, Unsafe
 from jitgate.ssh.private import MAX_FILE, SoftwareKey, dump_private_key, load_private_key
 
-_OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hold us up
 
@@ -27,7 +30,7 @@ def check_folder(folder: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode):
         raise BadInput(f"{folder} is not a folder")
     _check_owner(found, folder)
-    if found.st_mode & _OTHERS_WRITE:
+    if found.st_mode & _OTHERS_WRITE and not os.statvfs(real).f_flag & os.ST_RDONLY:
         raise Unsafe(f"others can write the folder {folder}", f"chmod go-w {folder}")
     return real
 
@@ -85,7 +88,7 @@ def _read(folder: Path, name: str, limit: int, *, secret: bool) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise Unsafe(f"{folder / name} is not a file")
         _check_owner(found, folder / name)
-        if found.st_mode & (_OTHERS if secret else _OTHERS_WRITE):
+        if not is_ours_alone(descriptor, found) if secret else found.st_mode & _OTHERS_WRITE:
             mode = stat.S_IMODE(found.st_mode)
             raise Unsafe(f"{folder / name} has mode {mode:04o}", f"chmod {0o600 if secret else 0o644:04o} it")
         if found.st_size > limit:

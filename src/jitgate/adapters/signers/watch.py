@@ -64,9 +64,9 @@ class Watch:
         """Tell the desk what changed. Never raises: whatever is wrong is said of the file."""
         names = {*self._names(), *self._done, *self.refused}
         now = {name: self._mark(name) for name in names}
-        for name, mark in sorted(
-            now.items(), key=lambda each: each[1] is not None
-        ):  # what went first: it may be renamed
+        # what is gone comes first: the same key may be there under another name
+        for name in sorted(now, key=lambda name: now[name] is not None):
+            mark = now[name]
             if name in self._done and self._done[name] == mark:
                 continue
             if self._before.get(name, ()) == mark or self._is_urgent(name, mark):

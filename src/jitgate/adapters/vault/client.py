@@ -7,9 +7,7 @@ does not answer. What exactly went wrong goes to the program's log, without any 
 import asyncio
 import json
 import logging
-import os
 import ssl
-import stat
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,13 +15,13 @@ from typing import Any, Final
 
 import httpx2
 
+from jitgate.adapters.secret_file import read_secret
 from jitgate.adapters.vault.settings import KeysSettings
-from jitgate.core.errors import Error, NotFound, Unreachable, Unsafe
+from jitgate.core.errors import Error, Unreachable, Unsafe
 from jitgate.core.secret import Secret
 from jitgate.core.text import shown
 
 ANSWER_MAX: Final = 64 * 1024  # bytes; an entry has one
-SECRET_MAX: Final = 4096  # bytes of a token's or secret id's file
 CONNECTIONS: Final = 16
 PAUSE_S: Final = (
     1.0  # after a failure nothing is sent for so long: a Vault that hangs costs one wait a second, not each
@@ -122,14 +120,14 @@ class Vault:
     async def _new_token(self) -> Secret[str]:
         chosen = self._settings
         if chosen.token_file:
-            token = Secret(read_secret(chosen.token_file))
+            token = read_secret(chosen.token_file)
             status, found = await self._send("GET", "auth/token/lookup-self", None, token)
             if status != httpx2.codes.OK:
                 raise Error(f"the token in {chosen.token_file} is not taken: {_words(status, found)}")
             self._take(token, found["data"]["ttl"], found["data"].get("renewable", False))
         else:
-            role_id = chosen.role_id or read_secret(chosen.role_id_file)
-            body = {"role_id": role_id, "secret_id": read_secret(chosen.secret_id_file)}
+            role_id = chosen.role_id or read_secret(chosen.role_id_file).reveal()
+            body = {"role_id": role_id, "secret_id": read_secret(chosen.secret_id_file).reveal()}
             status, found = await self._send("POST", f"auth/{chosen.auth_mount}/login", body, None)
             if status != httpx2.codes.OK:
                 raise Error(f"the AppRole is not taken: {_words(status, found)}")
@@ -196,25 +194,6 @@ async def open_vault(settings: KeysSettings, tick: Tick = time.monotonic) -> Asy
             keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await keeper
-
-
-def read_secret(path: str) -> str:
-    """The text in a file that nobody else can read, without its line end; links are followed. Raises `Unsafe`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise NotFound(f"cannot open {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid not in {os.geteuid(), 0}:
-            raise Unsafe(f"{path} is not a file of this user or root")
-        if found.st_mode & 0o077:
-            raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
-        content = file.read(SECRET_MAX)
-    text = content.decode("ascii", "replace").strip()
-    if not text or not text.isascii() or not text.isprintable():
-        raise Unsafe(f"{path} does not hold one line of text")
-    return text
 
 
 def _unreachable() -> Unreachable:

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 from tests.unit.ca.samples import private, public
 
-from jitgate.adapters.signers.files import check_folder, load_key, load_text, write_key, write_new
+from jitgate.adapters.signers.files import (
+    check_folder,
+    load_key,
+    load_text,
+    write_key,
+    write_new,
+)
 from jitgate.core.errors import BadInput, NotFound, Unsafe
 
 
@@ -43,6 +49,12 @@ def test_a_folder_that_others_can_write_is_refused(folder, mode):
     folder.chmod(mode)
     with pytest.raises(Unsafe, match="others can write"):
         load_key(folder, "ca")
+
+
+def test_a_folder_on_a_read_only_mount_is_written_by_nobody(folder, monkeypatch):
+    folder.chmod(0o1777)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 1, 1, 1, 1, 1, 1, os.ST_RDONLY, 255)))
+    assert check_folder(folder)
 
 
 def test_a_key_of_another_user_is_refused(folder, monkeypatch):
