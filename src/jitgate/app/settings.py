@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from jitgate.adapters.vault.settings import KeysSettings
 from jitgate.adapters.ldap.settings import DirectorySettings
+from jitgate.adapters.vault.settings import KeysSettings
 from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
