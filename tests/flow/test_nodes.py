@@ -1,6 +1,9 @@
 """Two services on one PostgreSQL: what one takes away, the other does not give; a node that is killed loses nothing."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +79,47 @@ def test_what_one_node_logs_the_other_shows_to_those_who_wait(nodes: tuple[Servi
     there.begin(there.signer.call("GET", f"/v1/audit?after={newest}&wait=20&type=host.added"))
     first.add_host("web2")
     assert [event["target"] for event in there.answer().json["events"]] == ["host:web2"]
+
+
+def test_a_copied_state_folder_is_not_another_node(nodes: tuple[Service, Service], install: Callable[..., Service]):
+    first, second = nodes
+    copy = install(database=first.settings.database, join=first)
+    (copy.state / "node").write_bytes((second.state / "node").read_bytes())
+    with pytest.raises(AssertionError, match="another service runs as this node"):
+        copy.start()
+    second.kill()
+    copy.start()  # as a container that was moved
+    assert copy.stop() == 0
+
+
+def test_commands_where_nothing_serves_work_beside_other_nodes(nodes: tuple[Service, Service]):
+    first, second = nodes
+    dora = first.enter("dora", "engineers")
+    assert second.stop() == 0
+    done = second.jitgate("user", "disable", "dora")
+    assert done.returncode == 0, done
+    assert dora.post("/v1/grants", {"host": "web1"}).status in (401, 403)
+    found = json.loads(second.jitgate("db", "nodes", "-o", "json").stdout)["nodes"]
+    assert [each["this"] for each in found] == [False, True]
+
+
+def test_verify_wants_the_lists_of_all_nodes(nodes: tuple[Service, Service], tmp_path: Path):
+    first, second = nodes
+    here = first.enter("alice", "engineers")
+    asked = {"grant": grant(here), "host": "web1"}
+    for connection in (here, at(second, here), here):
+        assert connection.post("/v1/certificates", asked).status == 201
+    alone = first.jitgate("audit", "verify")
+    assert alone.returncode == 1
+    assert "lists         1 of 2 nodes" in alone.stdout
+    assert "is in no signer's list" in alone.stdout
+    copy = tmp_path / "second.list"
+    shutil.copy(second.state / "signed/signed.list", copy)
+    done = first.jitgate("audit", "verify", "--signed", str(copy), "-o", "json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["ok"], report["certificates"], report["uncompared"]) == (0, True, 4, 0), report
+    assert at(second, here).post("/v1/certificates", asked).status == 201  # after the copy was made
+    report = json.loads(first.jitgate("audit", "verify", "--signed", str(copy), "-o", "json").stdout)
+    assert (report["ok"], report["certificates"], report["uncompared"]) == (True, 4, 1), report
+    twice = first.jitgate("audit", "verify", "--signed", str(copy), "--signed", str(copy))
+    assert "was signed twice" in twice.stdout

@@ -33,7 +33,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
     Before it is handed out, what the signer signed and the log does not know is written into the log.
     """
     signer_settings = SignerSettings(keys=settings.keys_folder, rules=rules_file(settings), state=list_folder(settings))
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, node=node_id(settings))
     hashing = Hashing()
     try:
         async with (

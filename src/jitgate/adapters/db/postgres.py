@@ -17,7 +17,7 @@ from sqlalchemy import select as sql_select
 from sqlalchemy.exc import DBAPIError
 
 from jitgate.adapters.db.epochs import Epochs
-from jitgate.core.errors import BadInput
+from jitgate.core.errors import BadInput, Conflict
 
 BACKEND = "postgresql"
 WRITERS_LOCK = 0x6A69745F6C6F67  # any number; advisory locks are counted for each database
@@ -50,6 +50,7 @@ _CLIENT = {  # libpq's own; each may be set otherwise in the URL
 NOTIFY = sql_select(func.pg_notify(CHANNEL, bindparam("epoch")))
 """Sent with the commit, and only then."""
 
+_TAKE_NODE = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"  # until the connection ends
 _STATUS = text("SELECT pg_xact_status(CAST(:transaction AS xid8))")
 
 _LOG = logging.getLogger("jitgate.db")
@@ -123,16 +124,25 @@ def check_server(made: Engine) -> None:
 class Listener:
     """A thread with a connection of its own that keeps `epochs` true; while it has none, nothing is recalled."""
 
-    def __init__(self, made: Engine, epochs: Epochs) -> None:
-        """Returns when it listens, or soon: a server that is slow only makes the first facts be read."""
+    def __init__(self, made: Engine, epochs: Epochs, node: str = "") -> None:
+        """Returns when it listens, or soon: a server that is slow only makes the first facts be read.
+
+        `node`: its id, for as long as we listen; `Conflict` if another service has it, as from a copied state folder.
+        """
         self._engine = made
         self._epochs = epochs
+        self._node = node
+        self._taken = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._closing = threading.Event()
         self._hears = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jitgate-listener")
         self._thread.start()
-        self._hears.wait(BEAT_S)
+        if not self._hears.wait(BEAT_S) and self._taken.is_set() and not self._hears.wait(PATIENCE_S):
+            self.close()
+            raise Conflict(
+                "another service runs as this node", "a copied folder is none: jitgate init --join makes one"
+            )
 
     def close(self) -> None:
         if not self._closing.is_set():
@@ -165,6 +175,11 @@ class Listener:
         connection.add_notify_handler(lambda notice: self._heard(notice.payload))
         connection.execute(_SESSION)
         connection.execute(f"LISTEN {CHANNEL}")
+        while self._node and not connection.execute(_TAKE_NODE, (f"jitgate node {self._node}",)).fetchone()[0]:
+            self._taken.set()
+            if self._closing.is_set():
+                return
+            select.select([self._woken], [], [], AGAIN_S)
         while not self._closing.is_set():
             asked = time.monotonic()
             row = connection.execute("SELECT value FROM meta WHERE name = 'revocation_epoch'").fetchone()

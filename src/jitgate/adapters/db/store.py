@@ -36,14 +36,14 @@ READERS = 4  # threads and connections that read at the same time
 class Store:
     """An open database. `close` finishes what waits."""
 
-    def __init__(self, writing: Engine, reading: Engine, random: Random) -> None:
+    def __init__(self, writing: Engine, reading: Engine, random: Random, node: str) -> None:
         alone = writing.dialect.name != postgres.BACKEND
         with reading.connect() as connection:
             self._epochs = Epochs(Transaction(connection).epoch(), alone=alone)
         self._writing = writing
         self._reading = reading
+        self._listener = None if alone else postgres.Listener(reading, self._epochs, node)
         self._writer = Writer(writing, self._epochs, random)
-        self._listener = None if alone else postgres.Listener(reading, self._epochs)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="jitgate-reader")
         self._recalled: dict[Hashable, tuple[int, Any]] = {}  # with the generation that they were read under
 
@@ -97,11 +97,11 @@ class Store:
         self._writing.dispose()
 
 
-def open_store(url: str, *, random: Random = os.urandom) -> Store:
+def open_store(url: str, *, random: Random = os.urandom, node: str = "") -> Store:
     """Open the database at `url` (`sqlite:///FILE`, `postgresql://...`), bring its schema up to date, start the writer.
 
-    Raises `NotFound`, `BadInput` for a database that `create_installation` did not make, `Unsafe` for a file's mode,
-    `Unreachable`.
+    `node`: the id of the service, which no other may have while it is open. Raises `Conflict` if one has, `NotFound`,
+    `BadInput` for a database that `create_installation` did not make, `Unsafe` for a file's mode, `Unreachable`.
     """
     writing = _engine(url)
     reading: Engine | None = None
@@ -113,7 +113,7 @@ def open_store(url: str, *, random: Random = os.urandom) -> Store:
             upgrade(writing)
             _check_installed(writing)
             reading = _engine(url, read_only=True)
-            return Store(writing, reading, random)
+            return Store(writing, reading, random, node)
     except BaseException:
         writing.dispose()
         if reading is not None:

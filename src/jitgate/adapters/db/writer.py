@@ -103,7 +103,9 @@ class Writer:
                     self._look_up(transaction, error)
             self._epochs.learn(epoch)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the group is kept and all are told
-            _LOG.exception("nothing of %d jobs was written", len(group))
+            _LOG.error(
+                "nothing of %d jobs was written: %s", len(group), error, exc_info=not isinstance(error, FAILURES)
+            )
             problem = error if isinstance(error, Unreachable) else failed(error)
             for waiting in group:
                 waiting.error = waiting.error or problem
