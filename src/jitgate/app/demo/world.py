@@ -250,7 +250,7 @@ def _trust(settings: Settings, host: LocalHost, labels: Mapping[str, str], trust
             "--sshd",
             str(_own_sshd(host, script.with_suffix(".sshd"))),
             "--reload",
-            f"kill -HUP {host.process.pid}",
+            "true",  # once, below: a signal to an sshd that is starting anew would end it
         ],
         env=host.environment,
         capture_output=True,
