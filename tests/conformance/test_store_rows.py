@@ -34,7 +34,7 @@ from jitgate.audit.checkpoint import parse_body
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.audit.query import Query
 from jitgate.audit.tree import EMPTY
-from jitgate.ca.realms import CaKind
+from jitgate.ca.realms import CaKind, Phase
 from jitgate.core.clock import HOUR, MINUTE, SECOND
 from jitgate.core.errors import NotFound
 from jitgate.flow.ports import Tx
@@ -313,6 +313,31 @@ async def test_a_serial_is_issued_once_under_its_authority(store: Store):
     assert await store.read(lambda tx: tx.certificates.of_grant(grant.id, NOW)) == both
     assert await store.read(lambda tx: tx.certificates.of_grant(grant.id, NOW + MINUTE)) == both[1:]
     assert await store.read(lambda tx: tx.certificates.of_grant(grant.id, NOW + 2 * MINUTE)) == []
+
+
+async def test_an_authority_goes_from_phase_to_phase(store: Store):
+    one, other = authority(), authority()
+    await store.write(steps(lambda tx: tx.authorities.add(one, NOW, 1), lambda tx: tx.authorities.add(other, NOW, 1)))
+    await store.write(lambda tx: tx.authorities.set_phase(one.id, Phase.RETIRED))
+    found = await store.read(lambda tx: tx.authorities.all())
+    assert [(each.phase, each.listed_at) for each in found] == [(Phase.RETIRED, NOW), (Phase.ACTIVE, NOW)]
+
+
+async def test_a_hosts_newest_certificate_says_when_it_was_told_last(store: Store):
+    hosts, web, never = authority(CaKind.HOST), host("web1"), host("web2")
+    more: dict[str, Any] = {"critical_options": (), "extensions": (), "ca": hosts.key}
+
+    def job(tx: Tx) -> None:
+        tx.authorities.add(hosts, NOW, 1)
+        for each in (web, never):
+            tx.hosts.add(each)
+        for serial, at in ((1, NOW), (2, NOW + MINUTE), (3, NOW + SECOND)):
+            times = {"valid_after": NOW // SECOND, "valid_before": NOW // SECOND + 60}
+            body = CertificateBody(CertType.HOST, web.key, serial, "jitgate host=web1", ("web1",), **more, **times)
+            tx.certificates.add(body, hosts, at, host=web)
+
+    await store.write(job)
+    assert await store.read(lambda tx: tx.certificates.hosts_certified()) == {web.id: NOW + MINUTE}
 
 
 async def test_blocks_of_serials_never_overlap(opened: Opened):
