@@ -143,7 +143,7 @@ async def test_a_leaver_loses_sign_in_and_grants(corp: Corp):
     await look_for_leavers(corp.world.outside)
     assert (await visitor.get("/v1/me")).status == 401
     (ended,) = await corp.world.events("grant.ended")
-    assert ended["detail"]["why"] == "the directory does not have its person any more"
+    assert ended["detail"]["why"] == "the directory does not vouch for its person any more"
     (sign_in,) = await corp.world.events("sign_in.ended")
     assert sign_in["detail"]["why"] == "directory_gone"
     assert (await bob.certificate("web1")).status == 201

@@ -4,10 +4,12 @@ A parser may refuse them with `FormatError` or another `BadInput`; any other exc
 be written again as the same bytes.
 """
 
+import json
 from collections.abc import Callable
 from ipaddress import ip_address
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.providers import CLIENT, ISSUER, FakeProvider, jwk
 from tests.unit.gateway.test_hello import hello
 from tests.unit.gateway.test_proxy import header
 from tests.unit.sessions.test_ticket import KEY as TICKET_KEY
@@ -15,9 +17,13 @@ from tests.unit.sessions.test_ticket import TICKET
 from tests.unit.ssh.made import SOFTWARE, made, software_key
 from tests.unit.ssh.test_cert import body, signed
 
+from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput
 from jitgate.gateway import proxy
 from jitgate.gateway.hello import protocols
+from jitgate.identity.jwks import parse_key_set
+from jitgate.identity.oidc import TokenRefused, TokenRules, verify_id_token
+from jitgate.identity.providers import ALGORITHMS
 from jitgate.sessions.ticket import make_ticket, open_ticket
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import (
@@ -33,6 +39,11 @@ from jitgate.ssh.pubkey import Algorithm, parse_public_key, parse_public_key_lin
 Target = Callable[[bytes], None]
 SPACE = "request@example.org"
 MESSAGE = b"what is signed"
+TOKEN_NOW = 1_700_000_000 * SECOND
+TOKEN_RULES = TokenRules(ISSUER, CLIENT, ALGORITHMS, "preferred_username", "groups")
+PROVIDER = FakeProvider(clock=lambda: TOKEN_NOW)
+KEY_SET = json.dumps({"keys": [jwk(PROVIDER.key, "k1")]}).encode()
+TOKEN_KEY = parse_key_set(KEY_SET)["k1"]
 
 
 def public_key(data: bytes) -> None:
@@ -106,6 +117,20 @@ def ticket(data: bytes) -> None:
     assert make_ticket(open_ticket(text, TICKET_KEY), TICKET_KEY) == text
 
 
+def id_token(data: bytes) -> None:
+    try:
+        found = verify_id_token(data.decode("latin-1"), TOKEN_KEY, TOKEN_RULES, nonce="n", now=TOKEN_NOW)
+    except TokenRefused as error:
+        raise BadInput(error.what) from error
+    assert found.subject == "u-1"
+
+
+def key_set(data: bytes) -> None:
+    for key_id, key in parse_key_set(data).items():
+        assert key.key_id == key_id
+        assert key.algorithms <= ALGORITHMS
+
+
 def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     """{name: (target, sound inputs to start from)}"""
     keys = [made(a) for a in Algorithm]
@@ -139,6 +164,8 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "private_key": (private_key, files),
         "client_hello": (client_hello, [hello(), hello("h2"), hello("http/1.1", "jitgate-tunnel/1")]),
         "proxy_header": (proxy_header, [header(), header("2001:db8::1", more=b"\x04\0\1x"), header(command=0x20)]),
+        "id_token": (id_token, [PROVIDER.token(nonce="n").encode(), PROVIDER.token(nonce="n", groups=["ops"]).encode()]),
+        "key_set": (key_set, [KEY_SET]),
         "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
     }
 

@@ -19,13 +19,14 @@ from tests.client import Connection
 from tests.providers import CLIENT, FakeProvider
 from tests.service import ROLES, Nursery, Service, new_service
 
+from jitgate.adapters.ldap import directory
 from jitgate.adapters.ldap.cache import CachedDirectory, open_directory
 from jitgate.adapters.ldap.directory import look, ssl_context
 from jitgate.adapters.ldap.settings import DirectorySettings
 from jitgate.app.demo import openldap
 from jitgate.app.demo.openldap import BASE, GROUPS, PEOPLE, READER, Directory, Human
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import Unreachable
+from jitgate.core.errors import Denied, Unreachable
 from jitgate.core.secret import Secret
 from jitgate.identity.nonce import nonce_for
 
@@ -97,8 +98,17 @@ def test_who_is_disabled_there_is_nobody(slapd: Directory):
 def test_two_of_one_name_are_not_chosen_from(slapd: Directory):
     slapd.change(f"dn: ou=more,{PEOPLE}\nobjectClass: organizationalUnit\nou: more\n")
     slapd.change(f"dn: uid=alice,ou=more,{PEOPLE}\nobjectClass: inetOrgPerson\nuid: alice\ncn: A\nsn: A\n")
-    with pytest.raises(Unreachable):
+    with pytest.raises(Denied) as raised:
         groups(slapd, "alice")
+    assert raised.value.code == "directory_ambiguous"
+
+
+def test_too_many_groups_are_refused_and_not_cut(slapd: Directory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(directory, "GROUPS_MAX", 1)
+    with pytest.raises(Denied) as raised:
+        groups(slapd, "alice")
+    assert raised.value.code == "directory_groups"
+    assert groups(slapd, "bob") == ("dba",)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +149,11 @@ def test_one_that_is_stopped_or_down(slapd: Directory):
 
 
 async def test_one_that_hangs_holds_nobody_up_for_long(slapd: Directory):
-    async with open_directory(settings_of(slapd, timeout_s=1), system_clock) as directory:
-        assert isinstance(directory, CachedDirectory)
+    async with open_directory(settings_of(slapd, timeout_s=1), system_clock) as opened:
+        assert isinstance(opened, CachedDirectory)
         os.kill(slapd.daemon.process.pid, signal.SIGSTOP)
         with pytest.raises(Unreachable):
-            await directory.groups("alice", system_clock())
+            await opened.groups("alice", system_clock())
         os.kill(slapd.daemon.process.pid, signal.SIGCONT)
 
 

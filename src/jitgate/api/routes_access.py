@@ -46,7 +46,8 @@ async def get_hosts(request: Request, caller: SignedIn) -> Json:
 @router.get("/explain")
 async def get_explain(request: Request, caller: SignedIn, host: str, login: str | None = None) -> Json:
     """Every check of every role, for what asking now would get."""
-    return dict(await access.explain(outside_of(request), caller, host, login))
+    explained, who = await access.explain(outside_of(request), caller, host, login)
+    return dict(explained) | {"who": {"name": who.name, "issuer": who.issuer, "groups": list(who.groups)}}
 
 
 @router.post("/grants", status_code=201)

@@ -12,6 +12,7 @@ from jitgate.flow.grants import host_facts
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
+from jitgate.identity.model import VerifiedIdentity
 from jitgate.policy.decide import decide
 from jitgate.policy.explain import Explained
 from jitgate.policy.explain import explain as explained
@@ -28,8 +29,10 @@ class Reachable:
     logins: tuple[LoginAnswer, ...]
 
 
-async def explain(outside: Outside, caller: Caller, host_name: str, login: str | None) -> Explained:
-    """The decision that asking now would get, with every check of every role."""
+async def explain(
+    outside: Outside, caller: Caller, host_name: str, login: str | None
+) -> tuple[Explained, VerifiedIdentity]:
+    """The decision that asking now would get, with every check of every role, and about whom it is."""
     caller = await know_groups(outside, caller)
     ask = Ask(host_name, login)
 
@@ -42,7 +45,7 @@ async def explain(outside: Outside, caller: Caller, host_name: str, login: str |
         principals = (principal(decision.login, host_name),) if isinstance(decision, Permit) else ()
         return explained(decision, ask, principals)
 
-    return await outside.store.read(job)
+    return await outside.store.read(job), caller.identity
 
 
 async def reachable_hosts(outside: Outside, caller: Caller) -> list[Reachable]:

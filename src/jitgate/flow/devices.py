@@ -98,10 +98,7 @@ async def end_device(
         if verify_proof(unverified_proof, claim, origins=outside.origins, now=outside.clock()) != waiting.key:
             raise BadInput("the proof is by another key", "sign with the key that began", code="bad_proof")
         provider = provider_of(outside, waiting.provider)
-        turn = await outside.store.write(
-            lambda tx: tx.device_sign_ins.take_turn(waiting, outside.clock(), waiting.interval)
-        )
-        if not turn:
+        if outside.clock() < waiting.next_at or not await _is_our_turn(outside, waiting):
             return Pending(waiting.interval)
         try:
             return await _ask(outside, provider, waiting, source)
@@ -111,6 +108,13 @@ async def end_device(
     except Error as error:
         await record_refusal(outside, refusal_of_stranger(outside, error.code, "", source, waiting.provider))
         raise
+
+
+async def _is_our_turn(outside: Outside, waiting: DeviceSignIn) -> bool:
+    """Two that ask at once are one for the provider."""
+    return await outside.store.write(
+        lambda tx: tx.device_sign_ins.take_turn(waiting, outside.clock(), waiting.interval)
+    )
 
 
 async def _ask(outside: Outside, provider: Provider, waiting: DeviceSignIn, source: str) -> SignedIn | Pending:

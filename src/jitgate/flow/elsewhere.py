@@ -35,7 +35,7 @@ class Provider(Protocol):
 class Directory(Protocol):
     async def groups(self, name: str, now: Micros, *, fresh: bool = False) -> tuple[str, ...] | None:
         """The names of somebody's groups, at most as old as the directory's settings allow, or looked up now; None: no
-        such person, or disabled there. Raises `Unreachable`."""
+        such person, or disabled there. Raises `Unreachable`, `Denied` (not exactly one, too many groups)."""
         ...
 
 

@@ -66,7 +66,7 @@ def _leave(tx: Tx, outside: Outside, sign_in: SignIn, code: str) -> None:
             )
         )
     tx.move_epoch()
-    why = "the directory does not have its person any more"
+    why = "the directory does not vouch for its person any more"
     end_grants_of(tx, sign_in.person_id, SERVICE, now, why, which=_of(sign_in))
 
 

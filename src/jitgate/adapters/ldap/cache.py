@@ -25,7 +25,7 @@ KNOWN_MAX = 20_000
 LOOKS = 8
 
 Look = Callable[[str], tuple[str, ...] | None]
-"""Blocks; raises `Unreachable`."""
+"""Blocks; raises `Unreachable`, and `Denied` about this one person, which is not remembered."""
 
 _LOG = logging.getLogger("jitgate.directory")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from jitgate.adapters.ldap.settings import DirectorySettings
-from jitgate.core.errors import BadInput, Unreachable
+from jitgate.core.errors import BadInput, Denied, Unreachable
 from jitgate.core.secret import Secret
 
 GROUPS_MAX = 2_000  # of one person; more is a mistaken filter
@@ -46,10 +46,10 @@ def ssl_context(settings: DirectorySettings) -> ssl.SSLContext:
 def look(
     settings: DirectorySettings, context: ssl.SSLContext, password: Secret[str], name: str
 ) -> tuple[str, ...] | None:
-    """The groups of the person `name`; None if nobody enabled is called so. Blocks; raises `Unreachable`.
+    """The groups of the person `name`; None if nobody enabled is called so. Blocks; raises `Unreachable`, `Denied`.
 
-    1. exactly one entry fits `person_filter` and not `disabled_filter`; several are an error, not a choice
-    2. its groups are those that fit `group_filter`
+    1. exactly one entry fits `person_filter` and not `disabled_filter`; several are refused, not chosen from
+    2. its groups are those that fit `group_filter`, at most `GROUPS_MAX`
     3. every step succeeds as a whole: a partial answer could lack a group that a rule denies
     """
     try:
@@ -99,11 +99,17 @@ def _look(settings: DirectorySettings, connection: ldap3.Connection, name: str) 
     wanted = _filled(settings.person_filter, name=name)
     if settings.disabled_filter:
         wanted = f"(&{wanted}(!{settings.disabled_filter}))"
-    found = _entries(settings, connection, settings.person_base, wanted, None, most=1)
+    found = _entries(settings, connection, settings.person_base, wanted, None, most=2)
     if not found:
         return None
+    if len(found) > 1:
+        what = "the directory has several persons of your name there"
+        raise Denied(what, "person_filter has to find exactly one", code="directory_ambiguous")
     wanted, attribute = _filled(settings.group_filter, name=name, dn=found[0]["dn"]), settings.group_attribute
-    groups = _entries(settings, connection, settings.group_base, wanted, attribute, most=GROUPS_MAX)
+    groups = _entries(settings, connection, settings.group_base, wanted, attribute, most=GROUPS_MAX + 1)
+    if len(groups) > GROUPS_MAX:
+        what = f"you have more than {GROUPS_MAX} groups in the directory"
+        raise Denied(what, "group_filter has to find those that roles name", code="directory_groups")
     return tuple(sorted({value for entry in groups for value in _values(entry, attribute)}))
 
 
@@ -126,14 +132,12 @@ def _entries(
         wanted,
         search_scope=ldap3.SUBTREE,
         attributes=[attribute] if attribute else ldap3.NO_ATTRIBUTES,
-        size_limit=most + 1,
+        size_limit=most,
         time_limit=settings.timeout_s,
     )
     response: list[Any] = connection.response or []
     if any(each["type"] != "searchResEntry" for each in response):
         raise Unreachable("the directory refers to another one, which is not followed")
-    if len(response) > most:
-        raise Unreachable(f"the directory finds more than {most} of what should be one person, or their groups")
     return response
 
 
