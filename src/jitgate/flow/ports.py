@@ -298,7 +298,10 @@ class RowsAlone:
 
 
 class Store(Protocol):
-    async def write(self, job: Callable[[Tx], T]) -> T: ...
+    async def write(self, job: Callable[[Tx], T]) -> T:
+        """Do it in a transaction; what it gave, once that is durable. It may run twice, and changes nothing but `tx`."""
+        ...
+
     async def read(self, job: Callable[[Tx], T]) -> T: ...
     async def recall(self, key: Hashable, job: Callable[[Tx], T]) -> T:
         """`read`, or what it gave for the same key under the same revocation epoch. What raises is not kept.

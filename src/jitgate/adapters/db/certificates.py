@@ -5,7 +5,7 @@ import json
 from sqlalchemy import Connection, func, insert, select
 
 from jitgate.adapters.db import tables as t
-from jitgate.adapters.db.prepared import Prepared
+from jitgate.adapters.db.prepared import Prepared, Values
 from jitgate.ca.realms import Authority
 from jitgate.core.clock import SECOND, Micros
 from jitgate.grants.model import Grant
@@ -18,6 +18,7 @@ _ADD = Prepared(insert(t.certificate), *t.certificate.c.keys())
 class Certificates:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
+        self._pending: list[Values] = []
 
     def add(
         self,
@@ -28,6 +29,7 @@ class Certificates:
         grant: Grant | None = None,
         host: Host | None = None,
     ) -> None:
+        """Keep the row for the group's end, or until somebody asks."""
         row = (
             authority.id,
             body.serial,
@@ -42,14 +44,24 @@ class Certificates:
             body.valid_before * SECOND,
             at,
         )
-        _ADD.run(self._c, row)
+        self._pending.append(row)
+
+    def forget_pending(self) -> None:
+        """The job that they are of failed."""
+        self._pending.clear()
+
+    def write_pending(self) -> None:
+        _ADD.run_many(self._c, self._pending)
+        self._pending.clear()
 
     def hosts_certified(self) -> dict[str, Micros]:
+        self.write_pending()
         newest = select(t.certificate.c.host_id, func.max(t.certificate.c.issued_at).label("at"))
         chosen = newest.where(t.certificate.c.host_id.is_not(None)).group_by(t.certificate.c.host_id)
         return {row.host_id: row.at for row in self._c.execute(chosen)}
 
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
+        self.write_pending()
         valid = (t.certificate.c.grant_id == grant_id) & (t.certificate.c.valid_before > valid_at)
         chosen = select(t.certificate.c.serial, t.certificate.c.valid_before).where(valid)
         return [(row.serial, row.valid_before) for row in self._c.execute(chosen.order_by(t.certificate.c.issued_at))]

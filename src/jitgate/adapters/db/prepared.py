@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
+ROWS_MAX = 64  # of one statement: each number of rows is a statement of its own to the database
 Values = Sequence[str | int | bytes | None]
 
 
@@ -20,38 +21,42 @@ class Prepared:
     def __init__(self, statement: ClauseElement, *parameters: str) -> None:
         self._statement = statement
         self._parameters = parameters
-        self._texts: dict[str, str] = {}  # by dialect
+        self._texts: dict[tuple[str, int], str] = {}  # by dialect and number of rows
 
     def run(self, connection: Connection, values: Values = ()) -> None:
         self._execute(connection, values)
 
     def run_many(self, connection: Connection, rows: Sequence[Values]) -> None:
-        self._execute(connection, rows, many=True)
+        """Insert all rows by one statement: with each statement other threads take their turn before this one's."""
+        for at in range(0, len(rows), ROWS_MAX):
+            some = rows[at : at + ROWS_MAX]
+            self._execute(connection, [value for row in some for value in row], rows=len(some))
 
     def scalar(self, connection: Connection, values: Values = ()) -> Any:  # noqa: ANN401  # what the column holds
         """The first column of the first row, or None."""
         row = self._execute(connection, values, fetch=True)
         return row and row[0]
 
-    def _execute(self, connection: Connection, given: Any, *, many: bool = False, fetch: bool = False) -> Any:  # noqa: ANN401  # the driver's
-        text = self._texts.get(connection.dialect.name) or self._compile(connection.dialect)
+    def _execute(self, connection: Connection, values: Values, *, rows: int = 1, fetch: bool = False) -> Any:  # noqa: ANN401  # the driver's
+        text = self._texts.get((connection.dialect.name, rows)) or self._compile(connection.dialect, rows)
         cursor = connection.connection.cursor()
         try:
-            (cursor.executemany if many else cursor.execute)(text, given)
+            cursor.execute(text, values)
             return cursor.fetchone() if fetch else None
         except connection.dialect.loaded_dbapi.Error as error:
             raise _wrapped(connection, text, error) from error
         finally:
             cursor.close()
 
-    def _compile(self, dialect: Dialect) -> str:
+    def _compile(self, dialect: Dialect, rows: int) -> str:
         style = "qmark" if dialect.name == "sqlite" else "format"  # by place, which costs nothing a call
         positional: Any = type(dialect)(paramstyle=style)  # type: ignore[call-arg]  # every dialect takes it
         compiled: Any = self._statement.compile(dialect=positional, column_keys=self._parameters or None)
         if tuple(compiled.positiontup) != self._parameters:
             raise AssertionError(f"{compiled} takes {compiled.positiontup}")
-        self._texts[dialect.name] = str(compiled)
-        return self._texts[dialect.name]
+        head, values, row = str(compiled).partition(" VALUES ")
+        self._texts[dialect.name, rows] = head + values + ", ".join([row] * rows)
+        return self._texts[dialect.name, rows]
 
 
 def _wrapped(connection: Connection, text: str, error: Exception) -> DBAPIError:

@@ -1,4 +1,7 @@
-"""One writer: a thread that takes all jobs that wait, gives each a savepoint, and commits them with one sync.
+"""One writer: a thread that takes all jobs that wait, and commits them with one sync.
+
+If one of them fails, the group is begun again and each gets a savepoint: so a job may run twice, the first time
+without trace, and changes nothing but its transaction.
 
 A group commit makes "durable before the answer" cheap: while one sync runs, the next group gathers. It also makes
 the database's order of acts one order, which the log's index and the revocation epoch rely on.
@@ -124,10 +127,28 @@ class Writer:
         return connection
 
     def _fill(self, connection: Connection, group: list[_Waiting[Any]]) -> int:
-        """All jobs and their events; the epoch then."""
+        """All jobs and their events; the epoch then. If any job fails, all begin again, each with a savepoint."""
+        try:
+            return self._together(connection, group)
+        except Exception:  # noqa: BLE001  # whose it is and what to tell them, the second time shows
+            connection.rollback()
+            connection.begin()
+            return self._each(connection, group)
+
+    def _together(self, connection: Connection, group: list[_Waiting[Any]]) -> int:
+        transaction = Transaction(connection)
+        for waiting in group:
+            waiting.result = waiting.job(transaction)
+        return self._finish(transaction)
+
+    def _each(self, connection: Connection, group: list[_Waiting[Any]]) -> int:
         transaction = Transaction(connection)
         for waiting in group:
             self._run_job(connection, transaction, waiting)
+        return self._finish(transaction)
+
+    def _finish(self, transaction: Transaction) -> int:
+        transaction.certificates.write_pending()
         transaction.log.write_pending(self._random)
         return transaction.epoch()
 
@@ -146,12 +167,14 @@ class Writer:
         _SAVE.run(connection)
         try:
             waiting.result = waiting.job(transaction)
+            transaction.certificates.write_pending()  # within the savepoint
         except Exception as error:  # noqa: BLE001  # handed to the caller whose job it was
             try:
                 _BACK.run(connection)
             except SQLAlchemyError:  # such an error (a full disk, a server that is gone) has undone the whole group
                 raise error from None
             transaction.log.back_to(before)
+            transaction.certificates.forget_pending()
             transaction.forget_epoch()
             waiting.error = failed(error) if isinstance(error, FAILURES) else error
         _RELEASE.run(connection)
