@@ -36,11 +36,11 @@ class Provider:
 
 
 @contextmanager
-def open_provider(life: str = "10m") -> Iterator[Provider]:
+def open_provider(life: str = "10m", tls: tuple[Path, Path] | None = None) -> Iterator[Provider]:
     with tempfile.TemporaryDirectory(prefix="jitgate-dex-") as folder:
         directory = openldap.start(Path(folder) / "ldap", PEOPLE)
         try:
-            provider = Provider(directory, real_dex.start(Path(folder) / "dex", directory, life=life))
+            provider = Provider(directory, real_dex.start(Path(folder) / "dex", directory, life=life, tls=tls))
             try:
                 yield provider
             finally:
@@ -49,9 +49,9 @@ def open_provider(life: str = "10m") -> Iterator[Provider]:
             directory.stop()
 
 
-def visit(url: str, name: str, *, stop_at: str = "") -> tuple[str, str]:
+def visit(url: str, name: str, *, stop_at: str = "", ca: Path | None = None) -> tuple[str, str]:
     """`person.visit` by one of ours."""
-    return person.visit(url, name, Secret(PASSWORDS[name]), stop_at=stop_at)
+    return person.visit(url, name, Secret(PASSWORDS[name]), stop_at=stop_at, ca=ca)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from tests.world import World
 from jitgate.adapters.oidc.provider import open_providers
 from jitgate.app.demo.dex import OTHER_CLIENT, OTHER_REDIRECT, PUBLIC_CLIENT, settings_of
 from jitgate.app.demo.person import get_token
+from jitgate.app.settings import Settings
+from jitgate.app.tls import make_authority, server_context
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.secret import Secret
 from jitgate.flow.elsewhere import Elsewhere
@@ -189,6 +191,33 @@ def test_four_terminals_that_need_a_sign_in_open_one_browser(machine: Machine, p
             terminal.expect("ssh -F ")
             terminal.expect(pexpect.EOF)
     assert provider.dex.daemon.words().count("login successful") == before + 1
+
+
+@pytest.mark.usefixtures("provider")  # its program is on PATH then
+def test_a_provider_with_a_tls_authority_of_its_own(nursery: Nursery, tmp_path: Path):
+    """The service tells jitctl of it, for that provider and nothing else."""
+    settings = Settings(state=tmp_path, url="https://127.0.0.1:1")
+    make_authority(settings, system_clock())
+    server_context(settings, system_clock())  # makes the certificate
+    tls = tmp_path / "tls"
+    with open_provider(tls=(tls / "server.pem", tls / "server.key")) as secure, new_service(nursery) as made:
+        with made.config.open("a") as file:
+            file.write(settings_of(secure.dex, more=f'ca_file = "{tls / "ca.pem"}"'))
+        made.start()
+        with tempfile.TemporaryDirectory(prefix="jitgate-home-") as folder:
+            machine = Machine(Path(folder), made)
+            with machine.start("login", made.url, "--provider", "dex", "--no-browser") as process:
+                assert process.stderr is not None
+                url = next(found[1] for line in process.stderr if (found := re.match(r"  (https://\S+)", line)))
+                assert "You are signed in" in visit(url, "alice", ca=tls / "ca.pem")[1]
+                assert process.wait(20) == 0
+            with made.config.open() as file:
+                made.stop()
+                text = file.read().replace("ca_file", "# ca_file")
+            made.config.write_text(text)
+            made.start()
+            _, err = machine.jitctl("login", "--no-browser", status=8)
+            assert "ca_file" in err
 
 
 # --- tokens of Dex that the service must not take, and one that it must ---

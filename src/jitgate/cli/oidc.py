@@ -183,6 +183,8 @@ def _exchange(
     except httpx2.HTTPError as error:
         why = str(error).rstrip(". ") or type(error).__name__
         hint = "is the provider up, and this machine online?"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            hint = "if its TLS authority is one of your own, the service's owner names it: ca_file of that provider"
         raise Unreachable(f"the provider {provider.name} at {where} cannot be reached: {why}", hint) from None
     try:
         document = as_row(json.loads(content))

@@ -32,11 +32,14 @@ class Dex:
         self.daemon.stop()
 
 
-def start(folder: Path, directory: Directory, *, life: str = "10m", port: int = 0) -> Dex:
+def start(
+    folder: Path, directory: Directory, *, life: str = "10m", port: int = 0, tls: tuple[Path, Path] | None = None
+) -> Dex:
     """A Dex whose people are those of the directory; returns when it listens.
 
-    `life`: of an ID token, as Dex writes durations. `port`: of one that has been stopped, to stand in its place
-    with new keys. Raises NotFound when it is missing, Unreachable when it does not start.
+    `life`: of an ID token, as Dex writes durations. `port`: of one that has been stopped, to stand in its place with
+    new keys. `tls`: files of certificate and key; else it speaks plain HTTP. Raises NotFound when it is missing,
+    Unreachable when it does not start.
     """
     program = str(daemon.find("dex", HINT))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,12 +52,13 @@ def start(folder: Path, directory: Directory, *, life: str = "10m", port: int = 
     config.touch(0o600)
 
     def command(free: int) -> list[str]:
-        config.write_text(json.dumps(_config(_issuer(port or free), directory, secret, life), indent=2))
+        at = port or free
+        config.write_text(json.dumps(_config(_issuer(at, tls), _web(at, tls), directory, secret, life), indent=2))
         return [program, "serve", str(config)]
 
     environment = {name: value for name, value in os.environ.items() if name in {"PATH", "LD_LIBRARY_PATH"}}
     started = daemon.start("dex", folder / "dex.log", command, environment, port=port)
-    return Dex(started, folder, _issuer(started.port), secret)
+    return Dex(started, folder, _issuer(started.port, tls), secret)
 
 
 def restart(dex: Dex, directory: Directory, *, life: str = "10m") -> Dex:
@@ -63,15 +67,22 @@ def restart(dex: Dex, directory: Directory, *, life: str = "10m") -> Dex:
     return start(dex.folder, directory, life=life, port=dex.daemon.port)
 
 
-def _issuer(port: int) -> str:
-    return f"http://{ADDRESS}:{port}"  # with a path, Dex would send the device flow astray
+def _issuer(port: int, tls: tuple[Path, Path] | None) -> str:
+    return f"http{'s' if tls else ''}://{ADDRESS}:{port}"  # with a path, Dex would send the device flow astray
 
 
-def _config(issuer: str, directory: Directory, secret: Secret[str], life: str) -> dict[str, object]:
+def _web(port: int, tls: tuple[Path, Path] | None) -> dict[str, str]:
+    where = f"{ADDRESS}:{port}"
+    return {"https": where, "tlsCert": str(tls[0]), "tlsKey": str(tls[1])} if tls else {"http": where}
+
+
+def _config(
+    issuer: str, web: dict[str, str], directory: Directory, secret: Secret[str], life: str
+) -> dict[str, object]:
     return {
         "issuer": issuer,
         "storage": {"type": "memory"},
-        "web": {"http": issuer.removeprefix("http://")},
+        "web": web,
         "oauth2": {"skipApprovalScreen": True},
         "expiry": {"idTokens": life, "deviceRequests": "5m"},
         "logger": {"level": "info"},

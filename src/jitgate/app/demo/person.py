@@ -4,6 +4,7 @@ BROWSER='python -m jitgate.app.demo.person NAME PASSWORD_FILE %s' jitctl login .
 """
 
 import re
+import ssl
 import sys
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -20,9 +21,13 @@ _STEPS_MAX = 12
 _SECONDS = 30
 
 
-def visit(url: str, name: str, password: Secret[str], *, stop_at: str = "") -> tuple[str, str]:
-    """The last address and the text of the page there. `stop_at`: an address beginning so is not visited any more."""
-    with httpx2.Client(timeout=_SECONDS, trust_env=False) as client:
+def visit(url: str, name: str, password: Secret[str], *, stop_at: str = "", ca: Path | None = None) -> tuple[str, str]:
+    """The last address and the text of the page there.
+
+    `stop_at`: an address beginning so is not visited any more. `ca`: a TLS authority that this browser trusts, PEM.
+    """
+    trust = ssl.create_default_context(cafile=ca)
+    with httpx2.Client(timeout=_SECONDS, trust_env=False, verify=trust) as client:
         response = client.get(url)
         for _ in range(_STEPS_MAX):
             if (where := response.headers.get("location")) is not None:
