@@ -164,7 +164,7 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "private_key": (private_key, files),
         "client_hello": (client_hello, [hello(), hello("h2"), hello("http/1.1", "jitgate-tunnel/1")]),
         "proxy_header": (proxy_header, [header(), header("2001:db8::1", more=b"\x04\0\1x"), header(command=0x20)]),
-        "id_token": (id_token, [PROVIDER.token(nonce="n").encode(), PROVIDER.token(nonce="n", groups=["ops"]).encode()]),
+        "id_token": (id_token, [PROVIDER.token(nonce="n", groups=groups).encode() for groups in ([], ["ops"])]),
         "key_set": (key_set, [KEY_SET]),
         "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
     }
