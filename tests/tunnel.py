@@ -78,7 +78,9 @@ def trusting(service: Gate, *protocols: str) -> ssl.SSLContext:
 
 def dialled(service: Gate, port: int = 0, source: str = "") -> socket.socket:
     where = ("127.0.0.1", port or service.port)
-    return socket.create_connection(where, timeout=PATIENCE_S, source_address=(source, 0) if source else None)
+    connection = socket.create_connection(where, timeout=PATIENCE_S, source_address=(source, 0) if source else None)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def shaken(service: Gate, connection: socket.socket | None = None) -> ssl.SSLSocket:
