@@ -98,6 +98,7 @@ def test_commands_where_nothing_serves_work_beside_other_nodes(nodes: tuple[Serv
     assert second.stop() == 0
     done = second.jitgate("user", "disable", "dora")
     assert done.returncode == 0, done
+    dora.close()  # the service did, by now
     assert dora.post("/v1/grants", {"host": "web1"}).status in (401, 403)
     found = json.loads(second.jitgate("db", "nodes", "-o", "json").stdout)["nodes"]
     assert [each["this"] for each in found] == [False, True]

@@ -108,17 +108,22 @@ def was_committed(made: Engine, transaction: str) -> bool | None:
             time.sleep(AGAIN_S / 5)
 
 
-def check_server(made: Engine) -> None:
-    """Raises `BadInput` for a database that cannot hold our texts; warns of one that forgets what it confirmed."""
-    with made.connect() as connection:
-        asked = "SELECT current_setting('server_encoding'), current_setting('fsync')"
-        encoding, fsync = connection.exec_driver_sql(asked).one()
+def check_encoding(made: Engine) -> None:
+    """Raises `BadInput` for a database that cannot hold our texts."""
+    encoding = _setting(made, "server_encoding")
     if encoding != "UTF8":
-        raise BadInput(
-            f"the database's encoding is {encoding}", "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
-        )
-    if fsync != "on":
+        hint = "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        raise BadInput(f"the database's encoding is {encoding}", hint)
+
+
+def warn_of_no_sync(made: Engine) -> None:
+    if _setting(made, "fsync") != "on":
         _LOG.warning("the database server runs without fsync: a power cut may take back what was answered")
+
+
+def _setting(made: Engine, name: str) -> str:
+    with made.connect() as connection:
+        return str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
 
 
 class Listener:

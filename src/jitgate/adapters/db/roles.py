@@ -47,13 +47,17 @@ ROLES = ("api", "gateway", "auditor", "eraser")
 
 
 def statements(prefix: str = "jitgate", schema: str = "public") -> list[str]:
-    """To be run by the tables' owner, and again after each upgrade: they leave nothing of what was granted before."""
+    """To be run by the tables' owner, and again after each upgrade: they leave nothing of what was granted before.
+
+    The first time by somebody who may make roles.
+    """
     names = {role: f'"{prefix}_{role}"' for role in ROLES}
     everybody = ", ".join(names.values())
     return [
         *(
-            f"DO $$ BEGIN CREATE ROLE {name} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-            for name in names.values()
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{prefix}_{role}') "
+            f"THEN CREATE ROLE {name} NOLOGIN; END IF; END $$"
+            for role, name in names.items()
         ),
         f'REVOKE ALL ON ALL TABLES IN SCHEMA "{schema}" FROM PUBLIC, {everybody}',
         f'GRANT USAGE ON SCHEMA "{schema}" TO {everybody}',

@@ -108,7 +108,8 @@ def open_store(url: str, *, random: Random = os.urandom, node: str = "") -> Stor
     try:
         with _readable(url):
             if writing.dialect.name == postgres.BACKEND:
-                postgres.check_server(writing)
+                postgres.check_encoding(writing)
+                postgres.warn_of_no_sync(writing)
                 _check_ours(writing)
             upgrade(writing)
             _check_installed(writing)
@@ -140,7 +141,7 @@ def check_empty(url: str) -> None:
     engine = _engine(url, read_only=True)
     try:
         with _readable(url):
-            postgres.check_server(engine)
+            postgres.check_encoding(engine)
             if tables := inspect(engine).get_table_names():
                 what = "holds an installation already" if t.log_state.name in tables else "is not empty"
                 raise Conflict(f"the database {what}", "a new one: CREATE DATABASE; another node: jitgate init --join")
@@ -157,7 +158,7 @@ def create_installation(url: str, *, origin: str, values: dict[str, str], now: i
     try:
         with _readable(url):
             if engine.dialect.name == postgres.BACKEND:
-                postgres.check_server(engine)
+                postgres.check_encoding(engine)
             upgrade(engine)
             with engine.begin() as connection:
                 connection.execute(insert(t.realm).values(id="default", created_at=now))
@@ -217,9 +218,8 @@ def _readable(url: str) -> Iterator[None]:
     except DatabaseError as error:
         place = make_url(url)
         if place.get_backend_name() == postgres.BACKEND and isinstance(error, OperationalError):
-            raise Unreachable(
-                f"the database does not let us in: {error.orig}", "does it run? is the URL right?"
-            ) from None
+            what = f"the database does not let us in: {str(error.orig).splitlines()[0]}"
+            raise Unreachable(what, "does it run? is its URL right?") from None
         if getattr(error.orig, "sqlstate", "") == _MAY_NOT:
             what = f"{error.orig}".splitlines()[0]
             raise BadInput(f"the database's user may not do that: {what}", _AS_OWNER) from None
