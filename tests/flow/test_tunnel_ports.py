@@ -128,3 +128,10 @@ def test_what_is_carried_is_measured(install: Callable[..., Service]):
                     lines = dict(re.findall(r"^(\S+) (\S+)$", tunnel.rest(asked).decode(), re.MULTILINE))
                 if {name: lines.get(name) for name in wanted} == wanted:
                     break
+
+
+def test_readiness_speaks_of_the_gateway(install: Callable[..., Service]):
+    with tunnel.host(tunnel.echo) as port:
+        service = started(install, port, "")
+        answer = tunnel.connect(service).get("/readyz")
+        assert (answer.status, answer.json["gateway"]) == (200, "ok")

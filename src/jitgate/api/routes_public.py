@@ -1,5 +1,6 @@
 """What a client has to know before it trusts anything, and whether the service is alive."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -19,10 +20,12 @@ router = APIRouter(dependencies=[Anyone])
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the composition knows and the acts do not: the service's address and its self-made TLS authority."""
+    """What the composition knows and the acts do not: the service's address, its self-made TLS authority, and how the
+    gateway is ("ok", or what is wrong), where there is one."""
 
     url: str
     tls_authority: bytes | None
+    gateway: Callable[[], str] | None = None
 
 
 @router.get("/.well-known/jitgate")
@@ -81,7 +84,7 @@ async def livez() -> str:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """The service can do its work: store, signer and key registry answer, a policy is in force."""
+    """The service can do its work: store, signer and key registry answer, a policy is in force, tunnels are taken."""
     outside = outside_of(request)
     found: dict[str, str] = {}
     try:
@@ -100,5 +103,8 @@ async def readyz(request: Request) -> JSONResponse:
         found["keys"] = "ok"
     except Error as error:
         found["keys"] = error.what
+    about: About = request.app.state.about
+    if about.gateway is not None:
+        found["gateway"] = about.gateway()
     ready = all(state == "ok" for state in found.values())
     return JSONResponse(found, 200 if ready else 503)

@@ -33,12 +33,15 @@ def gateway_path(settings: Settings) -> GatewayPath | None:
     )
 
 
-def open_tunnels(settings: Settings, outside: Outside, telemetry: Telemetry) -> Tunnels | None:
+async def open_tunnels(settings: Settings, outside: Outside, telemetry: Telemetry) -> Tunnels | None:
+    """None where there is no gateway. What this node left open when it crashed is closed before."""
     if outside.gateway is None:
         return None
     context = tunnel_context()
     load_certificate(context, settings, outside.clock())
-    return Tunnels(outside, context, telemetry, socket.gethostname()[:NODE_NAME_MAX])
+    tunnels = Tunnels(outside, context, telemetry, socket.gethostname()[:NODE_NAME_MAX])
+    await tunnels.start()
+    return tunnels
 
 
 def contexts(tls: ssl.SSLContext | None, tunnels: Tunnels | None) -> list[ssl.SSLContext]:

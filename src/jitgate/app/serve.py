@@ -76,13 +76,12 @@ async def serve(
             telemetry = Telemetry()
             tls = server_context(settings, outside.clock()) if settings.url.startswith("https:") else None
             authority = authority_pem(settings) if tls and settings.self_made_tls else None
-            application = make_application(outside, About(settings.url, authority))
+            tunnels = await open_tunnels(settings, outside, telemetry)
+            about = About(settings.url, authority, tunnels.health if tunnels else None)
+            application = make_application(outside, about)
             http = HttpServer(telemetry.around(application), tls)
             await http.start()
-            tunnels = open_tunnels(settings, outside, telemetry)
             ports = open_ports(settings, http, tunnels)
-            if tunnels:
-                await tunnels.start()
             control = await serve_control(settings.state, acts(outside))
             await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("node", outside.node))
             metrics_port = telemetry.listen(settings.metrics) if settings.metrics else None

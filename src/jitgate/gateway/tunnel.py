@@ -120,6 +120,12 @@ class Tunnels:
             raise TooMany("the gateway has as many sessions as it takes", "try again in a while")
         return await acts.ask_session(self.outside, question.unverified_ticket, question.unverified_host, source)
 
+    def health(self) -> str:
+        """"ok", or why nobody is let through."""
+        if self._stopping:
+            return "the gateway is stopping"
+        return "ok" if len(self._open) + self._opening < SESSIONS_MAX else f"{SESSIONS_MAX} sessions are open"
+
     async def watch(self) -> None:
         """End what is to be ended, until cancelled."""
         while True:
