@@ -115,6 +115,7 @@ def test_a_browser_signs_in_and_the_groups_are_the_directorys(machine: Machine):
     assert isinstance(person, dict)
     assert (person["name"], person["groups"]) == ("alice", ["engineers"])
     assert "oidc" in json.dumps(found["sign_in"])
+    assert re.search(r"^provider +dex \(http://127", machine.jitctl("whoami")[0], re.MULTILINE)
     assert json.loads(machine.jitctl("vm", "ls", "-o", "json")[0])[0]["name"] == "web1"
     assert "certificate" in machine.jitctl("cert", "get", "web1", "-o", str(machine.home / "web1-cert.pub"))[1]
     # the next sign-in goes the same way without being told

@@ -109,12 +109,14 @@ def whoami(options: Options) -> None:
         key = service.signer.public.fingerprint
     person, session, now = as_row(answer.get("person")), as_row(answer.get("sign_in")), system_clock()
     factors = [f"{text(row, 'factor')} {until(parse(text(row, 'at')), now)}" for row in rows(session, "factors")]
+    provider = text(session, "provider", "")
     lines = pairs(
         [
             ("name", text(person, "name")),
             ("groups", ", ".join(texts(person, "groups"))),
             ("admin", "yes" if person.get("admin") is True else ""),
             ("service", f"{profile.url} (profile {profile.name})"),
+            ("provider", f"{provider} ({text(session, 'issuer', '')})" if provider else ""),
             ("factors", ", ".join(factors)),
             ("until", until(parse(text(session, "expires_at")), now)),
             ("key", key),
