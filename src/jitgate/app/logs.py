@@ -29,7 +29,8 @@ def set_up_logs(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("uvicorn", "alembic"):
+    # the HTTP client says every address that it asks, and in debug every header that comes back
+    for chatty in ("uvicorn", "alembic", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
