@@ -2,7 +2,7 @@
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
-from jitgate.core.errors import Unreachable
+from jitgate.core.errors import BadInput, Unreachable
 
 FAILURES = (OperationalError, InterfaceError, InternalError)
 """The database's, and not the statement's: gone, full, locked, damaged."""
@@ -24,6 +24,11 @@ def failed(error: Exception, doing: str = "write") -> Unreachable:
         problem = Unreachable(f"the database could not {doing}", "try again; the service's log says more")
     problem.__cause__ = error
     return problem
+
+
+def unheld() -> BadInput:
+    """For a `DataError`: a NUL, a number beyond 64 bits. SQLite would only have found nothing by it."""
+    return BadInput("a text or a number that no database holds", "leave it out")
 
 
 def unknown(error: Exception) -> Unreachable:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Engine, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, DBAPIError, IntegrityError, OperationalError
 
 from jitgate.adapters.db import postgres, roles, sqlite
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.epochs import Epochs
-from jitgate.adapters.db.failures import FAILURES, failed
+from jitgate.adapters.db.failures import FAILURES, failed, unheld
 from jitgate.adapters.db.migrations.run import upgrade
 from jitgate.adapters.db.transaction import REVOCATION_EPOCH, Transaction
 from jitgate.adapters.db.writer import Writer
@@ -80,6 +80,8 @@ class Store:
                 if not error.connection_invalidated:
                     raise
                 return self._read_once(job)
+        except DataError:
+            raise unheld() from None
         except FAILURES as error:
             _LOG.warning("the database could not be read: %s", error)
             raise failed(error, "read") from error

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from jitgate.adapters.db import postgres
 from jitgate.adapters.db.epochs import Epochs
-from jitgate.adapters.db.failures import FAILURES, failed, unknown
+from jitgate.adapters.db.failures import FAILURES, failed, unheld, unknown
 from jitgate.adapters.db.prepared import Prepared
 from jitgate.adapters.db.transaction import Transaction
 from jitgate.core.errors import Unreachable
@@ -176,8 +176,15 @@ class Writer:
             transaction.log.back_to(before)
             transaction.certificates.forget_pending()
             transaction.forget_epoch()
-            waiting.error = failed(error) if isinstance(error, FAILURES) else error
+            waiting.error = _told(error)
         _RELEASE.run(connection)
+
+
+def _told(error: Exception) -> Exception:
+    """What the caller is told whose job raised."""
+    if isinstance(error, DataError):
+        return unheld()
+    return failed(error) if isinstance(error, FAILURES) else error
 
 
 def _deliver(group: list[_Waiting[Any]]) -> None:
