@@ -83,6 +83,19 @@ def test_each_way_of_being_wider_is_seen(field):
     assert wider(_wider_bodies()[field], GRANT, NOW) == field
 
 
+def test_the_gateways_address_stands_for_the_grants_and_for_nothing_else():
+    gateway = "192.0.2.5/32"
+    spec = shape(GRANT, WEB1, public("laptop"), public("user"), NOW, gateway=gateway)
+    assert spec.critical_options == (("source-address", gateway),)
+    assert wider(spec.body(7), GRANT, NOW, gateway=gateway) == ""
+    assert wider(spec.body(7), GRANT, NOW) == "critical options"
+    forced = replace(GRANT, options=(("force-command", "uptime"), ("source-address", "198.51.100.0/24")))
+    spec = shape(forced, WEB1, public("laptop"), public("user"), NOW, gateway=gateway)
+    assert spec.critical_options == (("force-command", "uptime"), ("source-address", gateway))
+    without = replace(spec.body(7), critical_options=(("source-address", gateway),))
+    assert wider(without, forced, NOW, gateway=gateway) == "critical options"
+
+
 def test_a_validity_beyond_the_grant_is_seen_though_it_is_a_short_one():
     late = GRANT.ends_at - 10 * SECOND
     spec = shape(GRANT, WEB1, public("laptop"), public("user"), late)
