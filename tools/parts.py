@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 ADMIN_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 OPENSSH = ("openssh-server", "openssh-client")
 POSTGRES = ("postgresql",)
+CHROMIUM = ("chromium", "chromium-driver", "fonts-dejavu-core")
 OPENLDAP = ("slapd", "ldap-utils")
-LIBRARIES = ("usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib", "lib")
+LIBRARIES = ("usr/lib/*-linux-gnu*", "usr/lib/*-linux-gnu*/pulseaudio", "lib/*-linux-gnu*", "usr/lib", "lib")
 
 
 class Part(NamedTuple):
@@ -47,6 +48,8 @@ PARTS = {
     "sftp-server": Part(OPENSSH, "usr/lib/openssh/sftp-server"),
     "postgres": Part(POSTGRES, "usr/lib/postgresql/*/bin/postgres"),
     "initdb": Part(POSTGRES, "usr/lib/postgresql/*/bin/initdb"),
+    "chromium": Part(CHROMIUM, "usr/lib/chromium/chromium"),
+    "chromedriver": Part(CHROMIUM, "usr/bin/chromedriver"),
     "slapd": Part(OPENLDAP, "usr/sbin/slapd"),
     "core.schema": Part(OPENLDAP, "etc/ldap/schema/core.schema"),
     "back_mdb.so": Part(OPENLDAP, "usr/lib/ldap/back_mdb.so"),

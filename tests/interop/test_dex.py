@@ -17,6 +17,7 @@ import pytest
 from tests.client import Answer, Connection
 from tests.dex import PASSWORDS, Provider, open_provider, visit
 from tests.service import ROLES, Nursery, Service, new_service
+from tests.webdriver import open_browser
 from tests.world import World
 
 from jitgate.adapters.oidc.provider import open_providers
@@ -123,6 +124,27 @@ def test_a_browser_signs_in_and_the_groups_are_the_directorys(machine: Machine):
     assert PASSWORDS["alice"] not in machine.service.words()
 
 
+def test_a_real_browser_comes_back_to_a_page_that_says_so(machine: Machine, programs: Mapping[str, Path]):
+    with (
+        machine.start("login", machine.service.url, "--provider", "dex", "--no-browser") as process,
+        open_browser(programs) as window,
+    ):
+        window.go(address_in(process))
+        window.type("input[name=login]", "alice")
+        window.type("input[name=password]", PASSWORDS["alice"])
+        window.click("button[type=submit]")
+        assert window.text("h1") == "You are signed in"
+        assert window.text("p") == "You can close this window: jitctl goes on in your terminal."
+        _, err = process.communicate(timeout=20)
+    assert "as alice until" in err
+
+
+def address_in(process: subprocess.Popen[str]) -> str:
+    """The address that jitctl says to open."""
+    assert process.stderr is not None
+    return next(found[1] for line in process.stderr if (found := re.match(r"  (https?://\S+)", line)))
+
+
 def test_who_cannot_sign_in_at_the_provider_is_not_signed_in_here(machine: Machine):
     with machine.start("login", machine.service.url, "--provider", "dex", BROWSER=browser("alice", "wrong")) as process:
         assert process.stderr is not None
@@ -166,9 +188,7 @@ def test_the_device_flow_signs_in_with_a_browser_elsewhere(machine: Machine, how
     """By --device, and by itself in an ssh session."""
     session = {"SSH_CONNECTION": "192.0.2.1 5000 192.0.2.2 22", "DISPLAY": ":0"}
     with machine.start("login", machine.service.url, "--provider", "dex", *how, **session) as process:
-        assert process.stderr is not None
-        page = next(found[1] for line in process.stderr if (found := re.match(r"  (http\S+)", line)))
-        assert "Login Successful" in visit(page, "alice")[1]
+        assert "Login Successful" in visit(address_in(process), "alice")[1]
         _, err = process.communicate(timeout=50)
     assert process.returncode == 0, err
     assert "as alice until" in err
@@ -208,9 +228,7 @@ def test_a_provider_with_a_tls_authority_of_its_own(nursery: Nursery, tmp_path: 
         with tempfile.TemporaryDirectory(prefix="jitgate-home-") as folder:
             machine = Machine(Path(folder), made)
             with machine.start("login", made.url, "--provider", "dex", "--no-browser") as process:
-                assert process.stderr is not None
-                url = next(found[1] for line in process.stderr if (found := re.match(r"  (https://\S+)", line)))
-                assert "You are signed in" in visit(url, "alice", ca=tls / "ca.pem")[1]
+                assert "You are signed in" in visit(address_in(process), "alice", ca=tls / "ca.pem")[1]
                 assert process.wait(20) == 0
             with made.config.open() as file:
                 made.stop()
