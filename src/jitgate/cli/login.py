@@ -114,6 +114,7 @@ def whoami(options: Options) -> None:
         [
             ("name", text(person, "name")),
             ("groups", ", ".join(texts(person, "groups"))),
+            ("problem", text(person, "groups_unknown", "")),
             ("admin", "yes" if person.get("admin") is True else ""),
             ("service", f"{profile.url} (profile {profile.name})"),
             ("provider", f"{provider} ({text(session, 'issuer', '')})" if provider else ""),
