@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +126,43 @@ def test_verify_wants_the_lists_of_all_nodes(nodes: tuple[Service, Service], tmp
     assert (report["ok"], report["certificates"], report["uncompared"]) == (True, 4, 1), report
     twice = first.jitgate("audit", "verify", "--signed", str(copy), "--signed", str(copy))
     assert "was signed twice" in twice.stdout
+
+
+def test_what_cannot_be_joined_is_said_and_nothing_is_made(
+    install: Callable[..., Service], postgres: Postgres, tmp_path: Path
+):
+    with postgres.database() as url, postgres.database() as empty:
+        first = install(database=url)
+        here = {"config": tmp_path / "jitgate.toml", "state": tmp_path / "state"}
+
+        def join(database: str = url, folder: Path = first.state) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "jitgate", "init", "--url", "http://127.0.0.1:8443", "--join", str(folder)]
+            places = [f"--{name}={path}" for name, path in here.items()]
+            return subprocess.run(
+                [*command, *places, f"--database={database}"], capture_output=True, text=True, check=False
+            )
+
+        for done, words in (
+            (join(database=""), "only nodes on one PostgreSQL database go together"),
+            (join(database=f"sqlite:///{tmp_path}/x.db"), "only nodes on one PostgreSQL database go together"),
+            (join(folder=tmp_path), "no log.key in"),
+            (join(database=empty), "holds no installation"),
+            (join(database=url.replace("/test_", "/nothing_")), "does not let us in"),
+        ):
+            assert done.returncode != 0
+            assert words in done.stderr, done.stderr
+            assert "Traceback" not in done.stderr, done.stderr
+            assert not list(tmp_path.iterdir())
+        assert join().returncode == 0
+        made, old = here["state"], first.state
+        for name in ("sealing.key", "signer.toml", "log.key", "keys/user_ca", "keys/host_ca", "keys/log"):
+            assert (made / name).read_bytes() == (old / name).read_bytes()
+            assert (made / name).stat().st_mode & 0o077 == 0
+        assert (made / "node").read_text() != (old / "node").read_text()
+        assert list((made / "signed").iterdir()) == []
+        assert "there are settings" in join().stderr
+        other = install(database=empty)
+        shutil.rmtree(made)
+        here["config"].unlink()
+        done = join(folder=other.state)
+        assert "is a node of" in done.stderr, done.stderr

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger("jitgate.db")
 
 _MAY_NOT = "42501"  # SQLSTATE insufficient_privilege
+_NO_TABLE = "42P01"  # undefined_table
 _AS_OWNER = "of another version? jitgate db upgrade, then db roles, each with --database URL of the tables' owner"
 
 RECALLED_MAX = 20_000  # facts of so many callers, keys and grants; a few kB each
@@ -225,6 +226,8 @@ def _readable(url: str) -> Iterator[None]:
         if getattr(error.orig, "sqlstate", "") == _MAY_NOT:
             what = f"{error.orig}".splitlines()[0]
             raise BadInput(f"the database's user may not do that: {what}", _AS_OWNER) from None
+        if getattr(error.orig, "sqlstate", "") == _NO_TABLE:
+            raise BadInput(f"{place.database} holds no installation", "jitgate init makes one") from None
         hint = "is it the whole database of a jitgate installation?"
         raise BadInput(f"cannot read {place.database}: {error.orig}", hint) from None
 
