@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests import tunnel
-from tests.client import Answer, Connection
+from tests.client import Answer, Connection, Json
 from tests.openbao import running_bao
 from tests.service import ROLES, Service
 
@@ -69,10 +69,10 @@ def until_refused(who: Connection) -> Answer:
     return answer
 
 
-def entries(who: Connection, kind: str) -> list[dict[str, object]]:
+def entries(who: Connection, kind: str) -> list[Json]:
     found = who.get(f"/v1/audit?type={kind}&limit=100")
     assert found.status == 200, found
-    events: list[dict[str, object]] = found.json["events"]
+    events: list[Json] = found.json["events"]
     return events
 
 

@@ -54,7 +54,7 @@ def test_a_folder_that_others_can_write_is_refused(folder, mode):
 def test_a_folder_on_a_read_only_mount_is_written_by_nobody(folder, monkeypatch):
     folder.chmod(0o1777)
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 1, 1, 1, 1, 1, 1, os.ST_RDONLY, 255)))
-    assert check_folder(folder)
+    assert check_folder(folder) == folder
 
 
 def test_a_key_of_another_user_is_refused(folder, monkeypatch):
