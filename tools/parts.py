@@ -57,7 +57,10 @@ PARTS = {
     "libnss_wrapper.so": Part(("libnss-wrapper",), "usr/lib/*/libnss_wrapper.so"),
     "rsync": Part(("rsync",), "usr/bin/rsync"),
     "git": Part(("git",), "usr/bin/git"),
+    "haproxy": Part(("haproxy",), "usr/sbin/haproxy"),
 }
+ONLY_BY_NAME = frozenset({"haproxy"})
+"""Peers of the bench, which tests and demo do without."""
 
 
 def find(names: Sequence[str]) -> dict[str, Path]:
@@ -125,11 +128,13 @@ def _own_options(program: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python3 -m tools.parts", description="real programs for demo and tests")
     parser.add_argument("--bin", action="store_true", help="print the folder of the unpacked ones, not all paths")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {' '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of: {' '.join(PARTS)} (default: all but those of the bench)"
+    )
     wanted = parser.parse_args()
     if unknown := [name for name in wanted.names if name not in PARTS]:
         parser.error(f"unknown: {' '.join(unknown)}")
-    paths = find(wanted.names or list(PARTS))
+    paths = find(wanted.names or [name for name in PARTS if name not in ONLY_BY_NAME])
     print(unpacked_folder() if wanted.bin else json.dumps({name: str(path) for name, path in paths.items()}, indent=2))
 
 

@@ -1,10 +1,12 @@
 """A load: prepared HTTP requests over connections that stay open, and how long each answer took."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import uvloop
 from tests.client import Call
 
 
@@ -22,14 +24,17 @@ def as_bytes(call: Call) -> bytes:
     return "\r\n".join([*head, f"content-length: {len(call.body)}", "", ""]).encode() + call.body
 
 
-def drive(port: int, requests: Sequence[bytes], connections: int) -> Measured:
-    """Send all requests to a loopback port, one after the other on each connection. An answer but 2xx is an error."""
-    return asyncio.run(_drive(port, requests, connections))
+def drive(port: int, requests: Sequence[bytes], connections: int, trust: ssl.SSLContext | None = None) -> Measured:
+    """Send all requests to a loopback port, one after the other on each connection. An answer but 2xx is an error.
+
+    `trust`: speak TLS, to a server that it takes.
+    """
+    return uvloop.run(_drive(port, requests, connections, trust))
 
 
-async def _drive(port: int, requests: Sequence[bytes], connections: int) -> Measured:
+async def _drive(port: int, requests: Sequence[bytes], connections: int, trust: ssl.SSLContext | None) -> Measured:
     waiting, took = iter(requests), list[float]()
-    streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
+    streams = [await asyncio.open_connection("127.0.0.1", port, ssl=trust) for _ in range(connections)]
     began = time.perf_counter()
     await asyncio.gather(*(_worker(reader, writer, waiting, took) for reader, writer in streams))
     elapsed = time.perf_counter() - began

@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from tests.bench.issue import CONNECTIONS
 from tests.bench.load import as_bytes, drive
-from tests.bench.rows import CONNECTIONS, ROLE
+from tests.bench.rows import ROLE
 from tests.service import Nursery, Service, new_service
 
 from jitgate.app.control import call_control
