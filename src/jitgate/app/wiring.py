@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jitgate.adapters.db.store import open_store
 from jitgate.adapters.ldap.cache import open_directory
-from jitgate.adapters.oidc.provider import open_providers
 from jitgate.adapters.signers.process import SignerSettings, open_signer
 from jitgate.app.gateway import gateway_path
 from jitgate.app.hashing import Hashing
@@ -77,6 +76,11 @@ def _key_registry(settings: Settings) -> AbstractAsyncContextManager[KeyRegistry
 
 @asynccontextmanager
 async def _elsewhere(settings: Settings, clock: Clock) -> AsyncIterator[Elsewhere]:
+    if not settings.provider:
+        yield Elsewhere()
+        return
+    from jitgate.adapters.oidc.provider import open_providers  # noqa: PLC0415  # an HTTP client: memory and time
+
     async with AsyncExitStack() as stack:
         providers = await stack.enter_async_context(open_providers(settings.provider, clock))
         if not settings.directory.url:

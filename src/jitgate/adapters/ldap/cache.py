@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from jitgate.adapters.ldap.settings import DirectorySettings
 from jitgate.adapters.secret_file import read_secret
 from jitgate.core.clock import SECOND, Clock, Micros
-from jitgate.core.errors import Unreachable
+from jitgate.core.errors import BadInput, Unreachable
 
 PAUSE: Micros = 2 * SECOND
 KNOWN_MAX = 20_000
@@ -96,7 +96,11 @@ class CachedDirectory:
 @contextlib.asynccontextmanager
 async def open_directory(settings: DirectorySettings, clock: Clock) -> AsyncIterator[CachedDirectory]:
     """Until the block ends. Nothing is asked yet. Raises `BadInput`, `NotFound`, `Unsafe` for wrong files."""
-    from jitgate.adapters.ldap.directory import look, ssl_context  # noqa: PLC0415  # extra `ldap`, slow to import
+    try:
+        from jitgate.adapters.ldap.directory import look, ssl_context  # noqa: PLC0415  # extra `ldap`, slow to import
+    except ModuleNotFoundError as error:
+        what = f"the settings name a directory, and {error.name} is not installed"
+        raise BadInput(what, "pip install 'jitgate[server,ldap]'") from None
 
     context, password = ssl_context(settings), read_secret(settings.bind_password_file)
     directory = CachedDirectory(
