@@ -53,7 +53,7 @@ class Settings:
     """The way to hosts through this service."""
     provider: tuple[ProviderSettings, ...] = ()
     """Identity providers that people may sign in by; none: only by password."""
-    directory: DirectorySettings = DirectorySettings()
+    directory: DirectorySettings = field(default_factory=DirectorySettings)
     """The LDAP directory that knows their groups; without a url there is none."""
 
     def __post_init__(self) -> None:
