@@ -7,6 +7,7 @@ be written again as the same bytes.
 import json
 from collections.abc import Callable
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.providers import CLIENT, ISSUER, FakeProvider, jwk
@@ -17,6 +18,10 @@ from tests.unit.sessions.test_ticket import TICKET
 from tests.unit.ssh.made import SOFTWARE, made, software_key
 from tests.unit.ssh.test_cert import body, signed
 
+from jitgate.cli.answers import as_row
+from jitgate.cli.loopback import fields_of
+from jitgate.cli.oidc import endpoints_of
+from jitgate.cli.providers import as_ways
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput
 from jitgate.gateway import proxy
@@ -44,6 +49,19 @@ TOKEN_RULES = TokenRules(ISSUER, CLIENT, ALGORITHMS, "preferred_username", "grou
 PROVIDER = FakeProvider(clock=lambda: TOKEN_NOW)
 KEY_SET = json.dumps({"keys": [jwk(PROVIDER.key, "k1")]}).encode()
 TOKEN_KEY = parse_key_set(KEY_SET)["k1"]
+
+DISCOVERY = json.dumps(
+    {
+        "sign_in": ["local", "oidc"],
+        "providers": [
+            {"name": "dex", "issuer": ISSUER, "client_id": CLIENT, "scopes": ["openid"], "flows": ["code"], "ca": ""}
+        ],
+        "issuer": ISSUER,
+        "authorization_endpoint": f"{ISSUER}/auth",
+        "token_endpoint": f"{ISSUER}/token",
+        "code_challenge_methods_supported": ["S256"],
+    }
+).encode()
 
 
 def public_key(data: bytes) -> None:
@@ -131,6 +149,26 @@ def key_set(data: bytes) -> None:
         assert key.algorithms <= ALGORITHMS
 
 
+def discovery(data: bytes) -> None:
+    """A provider's document and the service's row about it, as jitctl reads them."""
+    try:
+        about = as_row(json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise BadInput("no JSON") from error
+    for provider in as_ways(about).providers:
+        found = endpoints_of(about, provider)
+        for url in (provider.issuer, found.authorization, found.token):
+            assert url.startswith("https://") or urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+            assert url.isprintable()
+
+
+def redirect(data: bytes) -> None:
+    fields = fields_of(data.decode("utf-8", "surrogateescape"))
+    assert len(fields) <= 20
+    if "code" not in fields:
+        raise BadInput("no code")
+
+
 def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     """{name: (target, sound inputs to start from)}"""
     keys = [made(a) for a in Algorithm]
@@ -166,6 +204,8 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "proxy_header": (proxy_header, [header(), header("2001:db8::1", more=b"\x04\0\1x"), header(command=0x20)]),
         "id_token": (id_token, [PROVIDER.token(nonce="n", groups=groups).encode() for groups in ([], ["ops"])]),
         "key_set": (key_set, [KEY_SET]),
+        "discovery": (discovery, [DISCOVERY, DISCOVERY.replace(b"https://idp.example.com", b"http://127.0.0.1:5556")]),
+        "redirect": (redirect, [b"http://127.0.0.1:4000/callback?code=abc&state=s&iss=https%3A%2F%2Fidp.example.com"]),
         "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
     }
 

@@ -72,8 +72,11 @@ def id_token(provider: Provider, nonce: str, options: Options, *, open_browser: 
 
 
 def discover(client: "httpx2.Client", provider: Provider) -> Endpoints:
-    """OpenID Connect Discovery 1.0, 4.3: the document must be of this very issuer."""
-    document = _exchange(client, provider, "GET", provider.issuer.rstrip("/") + _DISCOVERY)
+    return endpoints_of(_exchange(client, provider, "GET", provider.issuer.rstrip("/") + _DISCOVERY), provider)
+
+
+def endpoints_of(document: Row, provider: Provider) -> Endpoints:
+    """OpenID Connect Discovery 1.0, 4.3: the document must be of this very issuer. Else `BadInput`."""
     if (found := text(document, "issuer", "")) != provider.issuer:
         raise BadInput(f"the provider {provider.name} says that it is {shown(found)}, not {provider.issuer}", _TELL)
     # one that is reached by https does not hand on to plain HTTP
