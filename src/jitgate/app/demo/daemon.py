@@ -59,12 +59,11 @@ def start(
 
     It ends with `stop()`, and also when the calling thread or this process ends, however. Raises Unreachable.
     """
-    dies_with_us = [setpriv, "--pdeathsig", "KILL"] if (setpriv := shutil.which("setpriv")) else []
     for _ in range(PORT_TRIES):
         chosen = port or _free_port()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*dies_with_us, *command(chosen)],
+                tied(command(chosen)),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -81,6 +80,12 @@ def start(
         else:
             return daemon
     raise Unreachable(f"{name} found no free port", "try again")
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """The command, ended by the kernel when the thread that started it ends, however that comes."""
+    setpriv = shutil.which("setpriv")
+    return [*([setpriv, "--pdeathsig", "KILL"] if setpriv else []), *command]
 
 
 def _free_port() -> int:

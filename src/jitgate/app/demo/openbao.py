@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx2
 
+from jitgate.app.demo.daemon import tied
 from jitgate.app.local_sshd import ADDRESS
 from jitgate.app.tls import write_secret
 from jitgate.core.errors import NotFound, Unreachable
@@ -115,7 +116,7 @@ def open_bao(folder: Path, *, port: int = 0, tls: tuple[Path, Path, Path] | None
     log = folder / "bao.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [find_bao(), "server", f"-config={config}"],
+            tied([find_bao(), "server", f"-config={config}"]),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
