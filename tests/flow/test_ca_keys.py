@@ -199,6 +199,8 @@ def test_a_key_is_listed_for_what_the_signer_holds_it_for(service, tmp_path):
         add(service, NEXT, kind="host")
     with pytest.raises(Error, match="holds no key"):
         add(service, "nothing")
+    with pytest.raises(Error, match="no realm"):
+        add(service, "", line=generate_ed25519().public.line(), kind="user", realm="eu")
     private = Path(tmp_path / "private")
     private.write_bytes(dump_private_key(new).reveal())
     done = service.jitgate("ca", "add", str(private))

@@ -11,7 +11,7 @@ from jitgate.ca.model import HeldKey, HeldKeys
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind, Phase
 from jitgate.ca.serials import first_serial
 from jitgate.core.errors import BadInput, Conflict, NotFound, Unreachable
-from jitgate.core.text import check_name, shown
+from jitgate.core.text import shown
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.ssh.pubkey import PublicKey
@@ -88,7 +88,8 @@ async def add_authority(
         raise BadInput("the signer does not hold this key: what is it for?", "--kind user, or --kind host")
     if there and (there.kind, there.realm) != (kind, realm):
         raise BadInput(f"the signer holds this key as a {there.kind} key of {there.realm}", "signer.toml says so")
-    check_name("realm", realm)
+    if realm != DEFAULT_REALM:
+        raise NotFound(f"no realm {shown(realm)}", f"this version has one: {DEFAULT_REALM}")
 
     def job(tx: Tx) -> Authority:
         if (standing := next((each for each in tx.authorities.all() if each.key == key), None)) is not None:

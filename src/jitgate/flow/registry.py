@@ -10,14 +10,15 @@ from contextlib import suppress
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.clock import Micros
-from jitgate.core.errors import Denied, Error
+from jitgate.core.clock import SECOND, Micros
+from jitgate.core.errors import Denied, Error, Unreachable
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.identity.keys import Standing
 from jitgate.identity.model import RegisteredKey
 
 WATCHED_MAX = 10_000  # sessions: more than a gateway carries
+SETTLING = 4 * SECOND  # a row this young may be one whose entry another request is about to write
 GONE = "it is not in the key registry any more"
 _LOG = logging.getLogger("jitgate.registry")
 
@@ -30,6 +31,8 @@ async def confirm_key(outside: Outside, registered: RegisteredKey, owner: str) -
     standing = await outside.key_registry.confirm(owner, registered)
     if standing is Standing.AGREES:
         return
+    if standing is Standing.GONE and outside.clock() - registered.added_at < SETTLING:
+        raise Unreachable("the key is being registered", "try again", code="registry_unreachable")
     if standing is Standing.GONE:
         await outside.store.write(lambda tx: _forget(tx, outside, registered, owner, GONE))
         raise Denied(

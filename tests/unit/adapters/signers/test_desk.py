@@ -36,6 +36,24 @@ def test_serials_of_one_run_may_come_in_any_order_but_once():
     assert codes(MemorySigner(), 5, 3, 4, 3, 5, 6) == ["signed", "signed", "signed", "serial", "serial", "signed"]
 
 
+def test_a_file_that_is_replaced_again_and_again_keeps_few_keys():
+    desk = MemorySigner().desk
+    for number in range(module.KEPT_MAX):
+        desk.hold("user", private(f"next {number}"))
+    with pytest.raises(Unsafe, match="was replaced"):
+        desk.hold("user", private("one more"))
+    assert desk.let_go("user")
+    assert not desk.let_go("user")
+    desk.hold("user", private("one more"))
+    assert [each.key for each in desk.keys().authorities if each.file == "user"] == [public("one more")]
+
+
+@pytest.mark.parametrize("file", ["other", "log", "user.pub", "user-2.pub"])
+def test_a_file_that_no_table_means_is_not_held(file):
+    with pytest.raises(Unsafe, match="no table"):
+        MemorySigner().desk.hold(file, private("stranger"))
+
+
 def test_serials_of_user_and_host_keys_are_counted_apart():
     signer = MemorySigner()
     assert codes(signer, 5) == ["signed"]
