@@ -1,4 +1,4 @@
-"""Conditions in CEL, over a closed set of names. The only importer of `cel`.
+"""Conditions in CEL, over a closed set of names. The only user of `cel`.
 
 The library checks names when a condition runs; an unknown one must not wait until then. So the text is
 read first by condition_text.py, which knows less than CEL, and the library's own list of the names that it found is
@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import cel
-
 from jitgate.core.errors import BadInput
 from jitgate.core.outcome import Check, crashed, failed, passed
 from jitgate.core.text import shown
+from jitgate.policy.cel_library import cel
 from jitgate.policy.condition_text import FUNCTIONS, METHODS, Reading
 
 ENTRIES_MAX = 256  # of a list or map handed to a condition: it may be walked
