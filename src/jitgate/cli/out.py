@@ -1,8 +1,6 @@
 """All printing: stdout is data, stderr is talk. Nothing from outside reaches the terminal as a control character."""
 
-import json
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -71,6 +69,8 @@ def data(options: Options, document: object, lines: Iterable[str]) -> None:
     """The result of a command: the document as JSON or YAML, or its lines for a person."""
     match options.output:
         case "json":
+            import json  # noqa: PLC0415  # a start does without
+
             sys.stdout.write(json.dumps(document, indent=2) + "\n")  # ASCII only: safe for any terminal
         case "yaml":
             sys.stdout.write("".join(line + "\n" for line in yaml_lines(document)))
@@ -87,6 +87,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     if len(cells) == 1:
         return []
     widths = [max(_width(row[i]) for row in cells) for i in range(len(head))]
+    import shutil  # noqa: PLC0415  # a start does without
+
     edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     if edge and sum(widths[:-1]) + 2 * len(widths) > edge:
         return _blocks(cells)
@@ -153,6 +155,8 @@ def _yaml_item(lead: str, value: object, indent: str) -> list[str]:
 def _yaml_scalar(value: object) -> str:
     if isinstance(value, str):
         return _quoted(value)
+    import json  # noqa: PLC0415  # a start does without
+
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
