@@ -166,13 +166,16 @@ def nursery() -> "Iterator[Nursery]":
 
 
 @pytest.fixture
-def install(nursery: "Nursery") -> "Iterator[Callable[..., Service]]":
+def install(nursery: "Nursery", database: str, request: pytest.FixtureRequest) -> "Iterator[Callable[..., Service]]":
     """`install()`: a new installation whose service does not run yet (tests/service.py); removed after the test."""
     from tests.service import new_service  # noqa: PLC0415  # loading it takes seconds
 
     with ExitStack() as stack:
 
         def new(**settings: Any) -> "Service":
+            if database == "postgres" and not {"database", "join"} & settings.keys():
+                server: Postgres = request.getfixturevalue("postgres")
+                settings["database"] = stack.enter_context(server.database())
             return stack.enter_context(new_service(nursery, **settings))
 
         yield new

@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def new_service(
     )
     config = folder / "jitgate.toml"
     if join:
+        chosen = replace(chosen, database=chosen.database or join.settings.database)
         made = join_installation(config, chosen, join.state, system_clock)
     else:
         made = make_installation(config, chosen, system_clock)

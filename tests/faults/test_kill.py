@@ -22,7 +22,7 @@ def load(install: Callable[..., Service]) -> Iterator[Load]:
         yield opened
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize(("database", "part"), [("sqlite", 0), ("sqlite", 1), ("postgres", 2)])
 def test_the_service_is_killed(load: Load, part: int):
     """Again and again, under load: after each start all goes on, and at the end all is accounted for."""
     chance = random.Random(f"service {part} {os.environ.get('JITGATE_SEED', '')}")

@@ -147,6 +147,7 @@ def test_another_user_is_refused_even_where_the_folder_lets_them_in(install: Ins
 # --- one writer ---
 
 
+@pytest.mark.databases
 def test_the_same_act_is_done_whether_the_service_runs_or_not(install: Install):
     service = install()
     assert operate(service.settings, "user ls", {})["users"] == []
@@ -275,6 +276,7 @@ def test_a_port_that_is_taken_is_said(install: Install):
 # --- stopping ---
 
 
+@pytest.mark.databases
 def test_a_stop_finishes_what_runs_and_signs_the_whole_log(install: Install):
     service = install()
     service.start()
@@ -294,6 +296,7 @@ def test_a_stop_finishes_what_runs_and_signs_the_whole_log(install: Install):
     assert not [line for line in service.words().splitlines() if "error" in json.loads(line)["level"]]
 
 
+@pytest.mark.databases
 def test_a_stop_in_the_middle_of_an_operators_act_finishes_it(install: Install):
     service = install()
     service.start()
@@ -311,6 +314,7 @@ def test_a_stop_in_the_middle_of_an_operators_act_finishes_it(install: Install):
     assert done["totp_secret"]  # shown here or nowhere
 
 
+@pytest.mark.databases
 def test_nothing_secret_is_in_the_services_own_log(install: Install):
     service = install()
     (service.config).write_text(service.config.read_text() + 'log_level = "debug"\n')

@@ -8,6 +8,8 @@ from jitgate.core.errors import NotFound
 from jitgate.flow.hosts import list_hosts, remove_host, renew_host
 from jitgate.ssh.cert import CertType
 
+pytestmark = pytest.mark.databases
+
 
 async def test_a_host_is_certified_anew_for_the_key_it_is_known_by(world: World):
     known = next(host for host in await list_hosts(world.outside) if host.name == "web1")

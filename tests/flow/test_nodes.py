@@ -128,6 +128,32 @@ def test_verify_wants_the_lists_of_all_nodes(nodes: tuple[Service, Service], tmp
     assert "was signed twice" in twice.stdout
 
 
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE event SET leaf = replace(convert_from(leaf, 'UTF8'), 'web1', 'web9')::bytea", "edited"),
+        ("UPDATE event SET host = 'web9' WHERE host = 'web1'", "column"),
+        ('DELETE FROM event WHERE "index" = 3', "removed"),
+        ('DELETE FROM event WHERE "index" > 4', "removed"),
+    ],
+)
+def test_what_the_owner_of_the_tables_alters_is_found(
+    install: Callable[..., Service], postgres: Postgres, statement: str, found: str
+):
+    with postgres.database() as url:
+        first = install(database=url)
+        first.start()
+        first.apply(ROLES)
+        first.add_host("web1")
+        first.enter("alice", "engineers")
+        assert first.stop() == 0
+        assert first.jitgate("audit", "verify").returncode == 0
+        postgres.run(statement, url.split("/")[3].partition("?")[0])
+        done = first.jitgate("audit", "verify", "-o", "json")
+        assert done.returncode == 1
+        assert found in {finding["kind"] for finding in json.loads(done.stdout)["findings"]}, done.stdout
+
+
 def test_what_cannot_be_joined_is_said_and_nothing_is_made(
     install: Callable[..., Service], postgres: Postgres, tmp_path: Path
 ):

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import inspect
 from tests.client import Answer
 from tests.world import OPERATOR, Visitor, World
 
@@ -12,6 +13,8 @@ from jitgate.core.errors import Unreachable
 from jitgate.core.ids import Random
 from jitgate.flow.people import disable_person
 from jitgate.ssh.private import generate_ed25519
+
+pytestmark = pytest.mark.databases
 
 Act = Callable[[World, Visitor], Awaitable[Answer]]
 
@@ -64,7 +67,7 @@ async def kept(world: World) -> dict[str, list[Any]]:
     """Every row of every table, but for what a failure uses up too: attempts at signing in, and serials."""
 
     def read(tx: Any) -> dict[str, list[Any]]:
-        named = tx.connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+        named = inspect(tx.connection).get_table_names()
         return {
             name: sorted(map(tuple, tx.connection.exec_driver_sql(f'SELECT * FROM "{name}"').all()), key=repr)
             for name in named

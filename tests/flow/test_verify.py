@@ -316,6 +316,7 @@ def test_a_database_that_is_none_is_said(copy: Copy, capsys: Capture, url: str):
     assert not said.out
 
 
+@pytest.mark.databases
 def test_it_may_run_beside_the_service(install: Callable[..., Service]):
     service = install()
     service.start()
