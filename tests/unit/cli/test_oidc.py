@@ -11,11 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from tests.providers import CLIENT, FakeProvider
+from tests.providers import CLIENT, ISSUER, FakeProvider
 from tests.unit.cli.conftest import Machine, Person, follow, login
 from tests.unit.cli.fake_service import FakeService, problem
 
 import jitgate.cli.oidc
+from jitgate.cli.oidc import endpoints_of
+from jitgate.cli.providers import as_ways
+from jitgate.core.errors import BadInput
 
 pytestmark = pytest.mark.enable_socket  # a service and a provider on loopback, made for these tests
 
@@ -261,6 +264,19 @@ def test_a_discovery_document_that_is_not_this_providers(
     assert words in err
     assert all(c.isprintable() or c == "\n" for c in err)
     assert not person.threads
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint"])
+def test_a_provider_that_is_reached_by_https_does_not_hand_on_to_plain_http(name: str):
+    """Not even to this machine, where another program could listen."""
+    row = {"name": "dex", "issuer": ISSUER, "client_id": CLIENT, "scopes": ["openid"], "flows": ["code"]}
+    (provider,) = as_ways({"sign_in": ["oidc"], "providers": [row]}).providers
+    document: dict[str, object] = {"issuer": ISSUER} | {
+        each: f"{ISSUER}/x" for each in ("authorization_endpoint", "token_endpoint")
+    }
+    assert endpoints_of(document, provider).token == f"{ISSUER}/x"
+    with pytest.raises(BadInput, match="is not https"):
+        endpoints_of(document | {name: "http://127.0.0.1:8000/x"}, provider)
 
 
 @pytest.mark.parametrize("down", ["error", "redirect", "html", "endless", "compressed"])
