@@ -325,15 +325,15 @@ async def test_an_authority_goes_from_phase_to_phase(store: Store):
 
 async def test_a_hosts_newest_certificate_says_when_it_was_told_last(store: Store):
     hosts, web, never = authority(CaKind.HOST), host("web1"), host("web2")
-    more: dict[str, Any] = {"critical_options": (), "extensions": (), "ca": hosts.key}
+    ends: dict[str, Any] = {"valid_after": NOW // SECOND, "valid_before": NOW // SECOND + 60}
+    more: dict[str, Any] = {"critical_options": (), "extensions": (), "ca": hosts.key} | ends
 
     def job(tx: Tx) -> None:
         tx.authorities.add(hosts, NOW, 1)
         for each in (web, never):
             tx.hosts.add(each)
         for serial, at in ((1, NOW), (2, NOW + MINUTE), (3, NOW + SECOND)):
-            times = {"valid_after": NOW // SECOND, "valid_before": NOW // SECOND + 60}
-            body = CertificateBody(CertType.HOST, web.key, serial, "jitgate host=web1", ("web1",), **more, **times)
+            body = CertificateBody(CertType.HOST, web.key, serial, "jitgate host=web1", ("web1",), **more)
             tx.certificates.add(body, hosts, at, host=web)
 
     await store.write(job)
