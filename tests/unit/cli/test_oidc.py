@@ -16,6 +16,7 @@ from tests.unit.cli.conftest import Machine, Person, follow, login
 from tests.unit.cli.fake_service import FakeService, problem
 
 import jitgate.cli.oidc
+from jitgate.cli.answers import Row
 from jitgate.cli.oidc import endpoints_of
 from jitgate.cli.providers import as_ways
 from jitgate.core.errors import BadInput
@@ -271,9 +272,7 @@ def test_a_provider_that_is_reached_by_https_does_not_hand_on_to_plain_http(name
     """Not even to this machine, where another program could listen."""
     row = {"name": "dex", "issuer": ISSUER, "client_id": CLIENT, "scopes": ["openid"], "flows": ["code"]}
     (provider,) = as_ways({"sign_in": ["oidc"], "providers": [row]}).providers
-    document: dict[str, object] = {"issuer": ISSUER} | {
-        each: f"{ISSUER}/x" for each in ("authorization_endpoint", "token_endpoint")
-    }
+    document: Row = {"issuer": ISSUER, "authorization_endpoint": f"{ISSUER}/x", "token_endpoint": f"{ISSUER}/x"}
     assert endpoints_of(document, provider).token == f"{ISSUER}/x"
     with pytest.raises(BadInput, match="is not https"):
         endpoints_of(document | {name: "http://127.0.0.1:8000/x"}, provider)
