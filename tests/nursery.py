@@ -8,6 +8,9 @@ import socket
 import sys
 import traceback
 
+import psycopg as psycopg  # noqa: PLC0414  # so is this, which a service on SQLite does without
+import sqlalchemy.dialects.postgresql.psycopg as _dialect  # noqa: F401
+
 from jitgate.app.commands import serve as serve  # noqa: PLC0414  # imported here, once, with all that a service needs
 from jitgate.app.main import run
 

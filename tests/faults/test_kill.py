@@ -22,11 +22,11 @@ def load(install: Callable[..., Service]) -> Iterator[Load]:
         yield opened
 
 
-@pytest.mark.parametrize(("database", "part"), [("sqlite", 0), ("sqlite", 1), ("postgres", 2)])
-def test_the_service_is_killed(load: Load, part: int):
+@pytest.mark.parametrize(("database", "times"), [("sqlite", 17), ("sqlite", 18), ("postgres", 8)])
+def test_the_service_is_killed(load: Load, times: int):
     """Again and again, under load: after each start all goes on, and at the end all is accounted for."""
-    chance = random.Random(f"service {part} {os.environ.get('JITGATE_SEED', '')}")
-    for _ in range(17):
+    chance = random.Random(f"service {times} {os.environ.get('JITGATE_SEED', '')}")
+    for _ in range(times):
         load.wait_for_one()
         time.sleep(chance.uniform(*LOAD_S))
         load.service.kill()
@@ -86,7 +86,7 @@ def test_nodes_are_killed(install: Callable[..., Service], postgres: Postgres):
         for node in nodes:
             node.start()
         with loaded(*nodes) as load:
-            for _ in range(8):
+            for _ in range(6):
                 load.wait_for_one()
                 time.sleep(chance.uniform(*LOAD_S))
                 node = chance.choice(nodes)
