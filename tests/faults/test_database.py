@@ -4,6 +4,8 @@ Nothing is given meanwhile, callers are told why, and all goes on when it is bac
 """
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -114,6 +116,17 @@ def test_a_service_does_not_start_without_its_database(install: Callable[..., Se
     assert service.stop() == 0
 
 
+def test_a_service_stops_while_its_database_is_gone(install: Callable[..., Service], server: Postgres, url: str):
+    service = install(database=url)
+    service.start()
+    server.stop()
+    assert service.stop() == 8
+    said = service.words()
+    assert "jitgate: error: the database is gone" in said
+    assert "Traceback" not in said.rpartition("stopping")[2]
+    server.start()
+
+
 # --- the store ---
 
 
@@ -205,6 +218,27 @@ async def test_while_nobody_tells_us_nothing_is_recalled(store: Store, server: P
             assert await look() == "new"
     finally:
         other.close()
+
+
+async def test_a_server_that_says_nothing_for_a_while_ends_what_is_recalled(store: Store, url: str):
+    """As where the network is cut: no error, no answer."""
+    await until(lambda: store._epochs.generation() is not None)
+    with psycopg.connect(url) as connection:
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%revocation_epoch%'"
+        )
+        (listening,) = [
+            pid for (pid,) in connection.execute(f"{query} AND pid <> pg_backend_pid() AND state = 'idle'").fetchall()
+        ]
+    os.kill(listening, signal.SIGSTOP)
+    try:
+        await until(lambda: store._epochs.generation() is None)
+        assert await store.recall("key", lambda tx: tx.value("fact")) is None
+        await store.write(lambda tx: tx.set_value("fact", "new"))
+        assert await store.recall("key", lambda tx: tx.value("fact")) == "new"
+    finally:
+        os.kill(listening, signal.SIGCONT)
+    await until(lambda: store._epochs.generation() is not None)
 
 
 def wedge(url: str) -> Any:
