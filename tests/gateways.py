@@ -36,20 +36,28 @@ class FakeGateway:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._serving: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def ticket(self, path: Path, **changes: object) -> Path:
         """A ticket file for it, as jitctl writes one."""
         row: Json = {"ticket": TICKET, "host": "web1", "address": "127.0.0.1", "port": self.port}
         row |= {"server_name": "127.0.0.1", "keep_tls": self.keep_tls, "ca_file": str(self.ca_file)}
         path.touch(0o600)
-        path.write_text(json.dumps(row | changes))
+        path.write_text(json.dumps(row | changes, indent=0))
         return path
 
     def stop(self) -> None:
-        for connection in (self._listener, *self._open):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._serving:
+            thread.join()
+        for connection in (self._listener, *self._open):
             connection.close()
 
     def _accept(self) -> None:
@@ -57,7 +65,8 @@ class FakeGateway:
             while True:
                 connection, _ = self._listener.accept()
                 self._open.append(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+                self._serving.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
+                self._serving[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, struct.error):

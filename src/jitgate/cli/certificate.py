@@ -122,12 +122,12 @@ def keep(profile: Profile, host: Host, fetched: Fetched, grant: Grant) -> Path:
 
 
 def _ticket_text(profile: Profile, host: Host, ticket: Ticket) -> bytes:
-    """What `ssh_proxy` reads."""
+    """What `ssh_proxy` reads: a line for each name, so that it can be read without a JSON parser."""
     gateway = ticket.gateway
     row = {"ticket": ticket.secret.reveal(), "host": host.name, "address": gateway.address, "port": gateway.port}
     row |= {"server_name": gateway.server_name, "keep_tls": gateway.keep_tls}
     row |= {"ca_file": str(profile.folder / "tls-ca.pem") if profile.pinned else ""}
-    return json.dumps(row).encode()
+    return json.dumps(row, indent=0).encode()
 
 
 def good(profile: Profile, alias: str, login: str, *, ticket: bool, now: Micros) -> Path | None:

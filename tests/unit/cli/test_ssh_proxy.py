@@ -1,6 +1,7 @@
 """The ProxyCommand as ssh runs it, against a gateway of canned verdicts."""
 
 import array
+import contextlib
 import hashlib
 import os
 import socket
@@ -31,7 +32,7 @@ def host() -> Iterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve(connection: socket.socket) -> None:
-        with connection:
+        with connection, contextlib.suppress(OSError):
             connection.sendall(b"SSH-2.0-host\r\n")
             digest = hashlib.sha256()
             while data := connection.recv(1 << 16):
@@ -310,12 +311,65 @@ def test_the_marker_says_whether_there_is_something_to_renew(tmp_path: Path):
     assert status() == 1
 
 
-def test_it_starts_with_little():
+def fast(ticket: Path) -> tuple[list[str], str]:
+    """What the short way alone has loaded at its end, and what went wrong in it."""
+    code = f"import sys; sys.path.append({str(PROXY)!r}); import fast; fast.pass_on({str(ticket)!r})"
+    code += "; print(*sys.modules, file=sys.stderr)"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [PYTHON, "-I", "-S", "-c", code]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SSL_")}
+        done = subprocess.run(
+            command, env=environment, stdout=theirs.fileno(), stderr=subprocess.PIPE, text=True, check=False
+        )
+    last = done.stderr.splitlines()[-1]
+    return ([], last) if done.returncode else (last.split(), "")
+
+
+def test_the_common_case_starts_with_little(gateway: FakeGateway, tmp_path: Path):
     """What is imported is a part of every ssh's start."""
+    loaded, error = fast(gateway.ticket(tmp_path / "t"))
+    assert not error
+    assert {"_ssl", "_socket"} <= set(loaded)
+    assert {"ssl", "socket", "json", "re", "enum", "os", "typing", "site"}.isdisjoint(loaded)
+    assert len(gateway.hellos) == 1
+
+
+def test_the_short_way_trusts_no_more_than_the_long_one(
+    gateway: FakeGateway, start_gateway: Callable[..., FakeGateway], tmp_path: Path
+):
+    other, web, old = start_gateway(), start_gateway(alpn="http/1.1"), start_gateway()
+    old._context.maximum_version = ssl.TLSVersion.TLSv1_2
+    for changes in ({"ca_file": str(other.ca_file)}, {"ca_file": ""}, {"server_name": "gateway.example.com"}):
+        assert "CERTIFICATE_VERIFY_FAILED" in fast(gateway.ticket(tmp_path / "t", **changes))[1]
+    assert fast(web.ticket(tmp_path / "t"))[1]
+    assert fast(old.ticket(tmp_path / "t"))[1]
+    open_to_others = gateway.ticket(tmp_path / "open")
+    open_to_others.chmod(0o644)
+    for path in (open_to_others, gateway.ticket(tmp_path / "quoted", host='w"eb1'), tmp_path / "missing"):
+        assert fast(path)[1]
+    assert gateway.hellos == web.hellos == old.hellos == []
+
+
+def test_the_long_way_starts_with_no_more_than_it_needs():
     code = f"import sys; sys.path.append({str(PROXY)!r}); import tunnel; print(*sys.modules)"
     loaded = subprocess.run([PYTHON, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "ssl" in loaded
     assert {"typing", "dataclasses", "pathlib", "subprocess", "logging", "inspect", "site"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("module", ["_ssl", "_socket", "posix"])
+def test_a_python_whose_inner_modules_are_others_takes_the_long_way(gateway: FakeGateway, tmp_path: Path, module: str):
+    ticket = gateway.ticket(tmp_path / "t")
+    main = f"import runpy; runpy.run_path({str(PROXY)!r}, run_name='__main__')"
+    less = {"_ssl": "_ssl._SSLContext", "_socket": "_socket.SO_KEEPALIVE", "posix": "posix.geteuid"}[module]
+    code = f"import ssl, socket, json, os, sys, {module}; sys.argv = ['proxy', {str(ticket)!r}]; del {less}; {main}"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [PYTHON, "-I", "-S", "-c", code]
+        done = subprocess.run(command, stdout=theirs.fileno(), stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(gateway.hellos) == 1
 
 
 def test_it_says_what_it_is_for(capsys: pytest.CaptureFixture[str]):

@@ -182,17 +182,23 @@ def ask(gateway: ssl.SSLSocket, ticket: Ticket) -> None:
     try:
         gateway.sendall(struct.pack(">I", len(hello)) + hello)
         (size,) = struct.unpack(">I", _receive(gateway, 4, until))
-        verdict = json.loads(_receive(gateway, size, until)) if size <= _VERDICT_MAX else None
-    except (ValueError, RecursionError):
-        verdict = None
+        verdict = _receive(gateway, size, until) if size <= _VERDICT_MAX else b""
     except OSError as error:
-        raise TunnelError(
-            f"the gateway gave no answer: {_reason(error)}", "try again; if it stays: jitctl doctor"
-        ) from None
-    if not isinstance(verdict, dict):
+        hint = "try again; if it stays: jitctl doctor"
+        raise TunnelError(f"the gateway gave no answer: {_reason(error)}", hint) from None
+    judge(verdict)
+
+
+def judge(verdict: bytes) -> None:
+    """Nothing if it is a yes; else TunnelError in the gateway's words."""
+    try:
+        said = json.loads(verdict)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
         raise TunnelError("the gateway's answer is not one", "tell the service's owner")
-    if verdict.get("ok") is not True:
-        detail, hint = verdict.get("detail"), verdict.get("hint")
+    if said.get("ok") is not True:
+        detail, hint = said.get("detail"), said.get("hint")
         raise TunnelError(detail if isinstance(detail, str) else "refused", hint if isinstance(hint, str) else "")
 
 
@@ -312,7 +318,9 @@ def is_fresh(paths: list[str]) -> bool:
         return False
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], verdict: bytes | None) -> int:
+    if verdict is not None:
+        judge(verdict)
     match arguments:
         case ["--fresh", *paths] if paths:
             return 0 if is_fresh(paths) else 1
@@ -339,9 +347,10 @@ def tunnel(ticket: Ticket) -> None:
         relay(gateway, keep_tls=ticket.keep_tls)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], verdict: bytes | None = None) -> int:
+    """The exit status. `verdict`: what the gateway has said already."""
     try:
-        return run(arguments)
+        return run(arguments, verdict)
     except TunnelError as error:
         sys.stderr.write(f"jitctl: error: {_plain(error.what)}\n")
         if error.hint:
