@@ -34,8 +34,9 @@ def url(postgres: Postgres, empty_template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def nodes(url: str) -> Iterator[tuple[Store, Store]]:
-    both = open_store(url), open_store(url)
+def nodes(postgres: Postgres, url: str) -> Iterator[tuple[Store, Store]]:
+    """One by the Unix socket, one by TCP."""
+    both = open_store(url), open_store(postgres.url(url.split("/")[3].partition("?")[0], tcp=True))
     yield both
     for store in both:
         store.close()
