@@ -22,6 +22,7 @@ from tests.conformance.stores import (
     steps,
 )
 
+from jitgate.adapters.db import writer
 from jitgate.adapters.db.store import Store
 from jitgate.core.errors import NotFound, Unreachable
 from jitgate.flow.ports import Tx
@@ -134,8 +135,8 @@ async def test_a_caller_that_goes_away_undoes_nothing(store: Store):
 
 
 async def test_too_many_that_wait_are_turned_away_at_once(store: Store, monkeypatch: pytest.MonkeyPatch):
-    assert store._writer._queue.maxsize == 10_000
-    monkeypatch.setattr(store._writer._queue, "maxsize", 50)
+    assert writer.WAITING_MAX == 10_000
+    monkeypatch.setattr(writer, "WAITING_MAX", 50)
     async with Held(store):
         jobs = [asyncio.ensure_future(store.write(append(said("in")))) for _ in range(60)]
         await asyncio.sleep(0)

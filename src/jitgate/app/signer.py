@@ -1,5 +1,6 @@
 """The signer's process, put together. It holds the keys, has one connection, and ends with it."""
 
+import gc
 import os
 import socket
 import sys
@@ -33,6 +34,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     except OSError as error:
         connection.sendall(protocol.put_failed(f"{error.filename or state}: {error.strerror}", ""))
         return _said(str(error))
+    gc.freeze()  # what is there now stays: it need not be looked through for garbage
     try:
         serve(connection, desk, ledger, partial(watch.look, desk))
     except Error as error:

@@ -52,7 +52,7 @@ class Writer:
         self._engine = engine
         self._epochs = epochs
         self._random = random
-        self._queue: queue.Queue[_Waiting[Any] | None] = queue.Queue(WAITING_MAX)
+        self._queue: queue.SimpleQueue[_Waiting[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="jitgate-writer")
         self._thread.start()
 
@@ -62,10 +62,9 @@ class Writer:
             raise Unreachable("the database is closed")
         loop = asyncio.get_running_loop()
         waiting: _Waiting[T] = _Waiting(job, loop.create_future(), loop)
-        try:
-            self._queue.put_nowait(waiting)
-        except queue.Full:
-            raise Unreachable("the database does not keep up", "look at the disk; try again") from None
+        if self._queue.qsize() >= WAITING_MAX:
+            raise Unreachable("the database does not keep up", "look at the disk; try again")
+        self._queue.put(waiting)
         # Shielded: a caller that goes away does not undo what is being written.
         return await asyncio.shield(waiting.done)
 
