@@ -89,8 +89,10 @@ class Gate:
             await asyncio.sleep(0.02)
 
     async def refusals(self) -> list[str]:
-        """The codes of refused sessions in the log."""
-        return [str(event["detail"]["code"]) for event in await self.world.events("session.refused")]
+        """The codes of refused sessions in the log, once there is one."""
+        while not (found := await self.world.events("session.refused")):  # noqa: ASYNC110  # it is told to nobody
+            await asyncio.sleep(0.02)
+        return [str(event["detail"]["code"]) for event in found]
 
 
 @contextlib.asynccontextmanager

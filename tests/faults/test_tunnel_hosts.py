@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,22 @@ async def refused(gate: Gate, host: str) -> dict[str, object]:
 
 
 async def test_a_host_that_resets_at_once(world: World, tmp_path: Path):
-    """It had answered, so the session is let through, and ends with the reason."""
+    """If it is noticed while we dial, nobody is let through; else the session ends with the reason."""
+
+    def visit(gate: Gate, ticket: str) -> tuple[dict[str, object], bytes]:
+        with contextlib.closing(tunnel.shaken(gate)) as tls:
+            said = tunnel.ask(tls, ticket, "rude")
+            return said, tunnel.rest(tls.unwrap()) if said["ok"] else b""
+
     with tunnel.host(resets_at_once) as port:
         async with open_gate(world, tmp_path) as gate:
             await gate.host("rude", port)
-            way = await asyncio.to_thread(tunnel.opened, gate, await gate.ticket("rude"), "rude")
-            assert await asyncio.to_thread(tunnel.rest, way.socket) == b""
-            assert await gate.ended(way.session) in ("the host's connection broke", "the host closed it")
-            way.socket.close()
+            said, more = await asyncio.to_thread(visit, gate, await gate.ticket("rude"))
+            assert more == b""
+            if said["ok"]:
+                assert await gate.ended(str(said["session"])) in ("the host's connection broke", "the host closed it")
+            else:
+                assert (said["code"], said["detail"]) == ("host_unreachable", "rude reset the connection")
 
 
 async def test_a_host_that_resets_in_the_middle(world: World, tmp_path: Path):
@@ -63,22 +72,45 @@ async def test_a_host_that_resets_in_the_middle(world: World, tmp_path: Path):
             way.socket.close()
 
 
-async def test_a_host_that_never_answers_the_call(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
     """Its queue is full, so the system answers nothing: as behind a firewall that drops."""
-    monkeypatch.setattr(dial.dial, "__kwdefaults__", {"seconds": 0.3})
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, contextlib.ExitStack() as stack:
         for _ in range(3):
             one = stack.enter_context(socket.socket())
             one.setblocking(False)
             one.connect_ex(deaf.getsockname())
+        yield deaf.getsockname()[1]
+
+
+async def test_a_host_that_never_answers_the_call(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dial.dial, "__kwdefaults__", {"seconds": 0.3})
+    with deaf_port() as port:
         async with open_gate(world, tmp_path) as gate:
-            await gate.host("deaf", deaf.getsockname()[1])
+            await gate.host("deaf", port)
             said = await refused(gate, "deaf")
             assert said["code"] == "host_unreachable"
             assert said["detail"] == "deaf did not answer within 0 s"
             assert said["hint"] == "is it up, and does a firewall let us in?"
             assert await gate.refusals() == ["host_unreachable"]
             assert gate.meters.refusals == {"host_unreachable": 1}
+
+
+async def test_a_stop_does_not_wait_for_a_host_that_does_not_answer(world: World, tmp_path: Path):
+    def asked(gate: Gate, ticket: str) -> bytes:
+        with contextlib.closing(tunnel.shaken(gate)) as tls, contextlib.suppress(AssertionError, OSError):
+            tunnel.ask(tls, ticket, "deaf")
+        return b"hung up"
+
+    with deaf_port() as port:
+        async with open_gate(world, tmp_path) as gate:
+            await gate.host("deaf", port)
+            asking = asyncio.create_task(asyncio.to_thread(asked, gate, await gate.ticket("deaf")))
+            while not gate.tunnels._dialling:  # noqa: ASYNC110  # it is told to nobody
+                await asyncio.sleep(0.01)
+            await gate.tunnels.stop()
+            assert await asking == b"hung up"
+            assert gate.meters.open == 0
 
 
 async def test_a_host_that_says_nothing_costs_nothing_and_ends_at_the_deadline(world: World, tmp_path: Path):

@@ -280,7 +280,7 @@ def test_a_session_ends_with_its_grant_to_the_second(install: Callable[..., Serv
         assert closed(connection)
     row = ended(admin, way.session)
     assert row["end_reason"] == "its time was up"
-    assert row["ended_at"][:19] == row["ends_at"][:19]
+    assert row["ended_at"] >= row["ends_at"]
     assert tunnel.refused(service, ticket)["code"] == "ticket_ended"
 
 
@@ -296,7 +296,7 @@ def test_keep_outlives_the_grant_and_ends_with_max_session(gate: Service, olga: 
         assert closed(connection)
     row = ended(olga, way.session)
     assert row["end_reason"] == "its time was up"
-    assert row["ended_at"][:19] == row["ends_at"][:19]
+    assert row["ended_at"] >= row["ends_at"]
 
 
 def test_keep_does_not_outlive_a_grant_that_is_ended(gate: Service, olga: Connection):
@@ -391,10 +391,12 @@ def test_stopping_ends_sessions_and_says_so(install: Callable[..., Service], ech
     ticket = tunnel.ticket_of(person)
     way = tunnel.opened(service, ticket)
     with way.socket as connection:
+        assert tunnel.exactly(connection, 6) == b"hello\n"
         assert service.stop() == 0
         assert closed(connection)
     service.start()
-    assert ended(admin, way.session)["end_reason"] == "the gateway stopped"
+    row = ended(admin, way.session)
+    assert (row["end_reason"], row["down"]) == ("the gateway stopped", 6)
     crashing = tunnel.opened(service, ticket)
     with crashing.socket as connection:
         service.kill()

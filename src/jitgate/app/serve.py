@@ -40,6 +40,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import watch_open_sessions
 from jitgate.gateway.listen import WAITING_MAX, listen
+from jitgate.gateway.tunnel import SESSIONS_MAX
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
 
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
@@ -49,7 +50,8 @@ CA_KEYS_S = 2.0  # what the signer found in its folder is in the log after this
 KEYS_S = 5.0  # a session whose key was taken out of a Vault ends within this and the age that an entry may have
 TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
-DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 256  # the last: database, signer, control socket, metrics, what is loaded
+OTHERS = 256  # descriptors of database, signer, control socket, metrics, what is loaded
+DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 2 * SESSIONS_MAX + OTHERS
 SWITCH_S = 0.0005
 
 _LOG = logging.getLogger("jitgate.serve")

@@ -21,6 +21,7 @@ _WHY = {
     carry.CLIENT_GONE: Why.CLIENT_GONE,
     carry.HOST_GONE: Why.HOST_GONE,
     carry.HALF_CLOSED: Why.HALF_CLOSED,
+    carry.LOST: Why.CRASHED,
 }
 _LOG = logging.getLogger("jitgate.gateway")
 

@@ -8,7 +8,7 @@ something is in it, so an idle tunnel is two sockets and a few small objects. A 
 bytes are unsent: that is the whole of back-pressure. A half-close is passed on.
 
 Messages, one a packet. To here: `O` id (and two descriptors: client, host), `E` id. From here: `D` id, why (one of
-`ENDS`), bytes to the host, bytes from it; `T` bytes moved since the last one.
+below), bytes to the host, bytes from it; `T` bytes moved since the last one.
 """
 
 import collections
@@ -26,8 +26,8 @@ ID = 26  # bytes of an id: a ULID
 OPEN, END, DONE, TOTAL = b"O", b"E", b"D", b"T"
 REPORT = struct.Struct("!c26scQQ")
 COUNT = struct.Struct("!cQQ")
-CLIENT_CLOSED, HOST_CLOSED, CLIENT_GONE, HOST_GONE, HALF_CLOSED, TOLD = (bytes([code]) for code in range(1, 7))
-"""Why a pair ended: who closed first, or whose connection broke."""
+CLIENT_CLOSED, HOST_CLOSED, CLIENT_GONE, HOST_GONE, HALF_CLOSED, TOLD, LOST = (bytes([code]) for code in range(1, 8))
+"""Why a pair ended: who closed first, whose connection broke; LOST: its descriptors did not come through."""
 
 CHUNK = 1 << 20  # bytes moved by one call
 TURN = 8 << 20  # bytes that one direction moves before others have their turn
@@ -94,7 +94,7 @@ class Pipes:
 class Way:
     """One direction of a pair."""
 
-    __slots__ = ("broken", "can_read", "can_write", "done", "moved", "pending", "pipe", "sink", "source")
+    __slots__ = ("broken", "can_read", "can_write", "done", "moved", "pending", "pipe", "sink", "source", "starved")
 
     def __init__(self, source: socket.socket, sink: socket.socket) -> None:
         self.source, self.sink = source, sink
@@ -102,6 +102,7 @@ class Way:
         self.pending = self.moved = 0
         self.can_read = self.can_write = True  # not known otherwise: trying tells
         self.done = False
+        self.starved = False  # no pipe was to be had: this process has as many descriptors as it may
         self.broken: socket.socket | None = None
 
     def move(self, pipes: Pipes) -> bool:
@@ -124,7 +125,11 @@ class Way:
 
     def _read(self, pipes: Pipes) -> bool:
         if self.pipe is None:
-            self.pipe = pipes.borrow(large=self.moved > BULK)
+            try:
+                self.pipe = pipes.borrow(large=self.moved > BULK)
+            except OSError:
+                self.starved = True
+                return False
         try:
             count = os.splice(self.source.fileno(), self.pipe[1], CHUNK, flags=_FLAGS)
         except BlockingIOError:
@@ -211,6 +216,7 @@ class Mover:
         self._pairs: dict[bytes, Pair] = {}
         self._by_descriptor: dict[int, Pair] = {}
         self._ready: collections.deque[Pair] = collections.deque()  # those that have more to move than one turn
+        self._starved: list[Pair] = []  # tried again a little later
         self._half: dict[bytes, Pair] = {}  # those of which one way is done
         self._lingering: collections.deque[tuple[float, socket.socket]] = collections.deque()  # to be closed then
         self._outgoing: collections.deque[bytes] = collections.deque()  # messages for the parent
@@ -246,7 +252,7 @@ class Mover:
     def _patience(self) -> float | None:
         if self._ready:
             return 0
-        return COUNT_S if self._busy or self._half or self._lingering else None
+        return COUNT_S if self._busy or self._half or self._lingering or self._starved else None
 
     def _move(self, pair: Pair) -> None:
         if self._pairs.get(pair.id) is not pair:
@@ -258,6 +264,10 @@ class Mover:
             self._drop(pair, pair.first)
         elif pair.first:
             self._half.setdefault(pair.id, pair)
+        if any(way.starved for way in pair.ways):
+            self._starved.append(pair)
+            for way in pair.ways:
+                way.starved = False
 
     def _obey(self, events: int) -> bool:
         if events & select.EPOLLOUT:
@@ -274,6 +284,11 @@ class Mover:
             identifier = bytes(message[1 : 1 + ID])
             if message[:1] == OPEN and len(descriptors) == len(Pair.SIDES):
                 self._open(identifier, *(socket.socket(fileno=each) for each in descriptors))
+            elif message[:1] == OPEN:  # the system kept them from a process that has as many as it may
+                for each in descriptors:
+                    os.close(each)
+                self._outgoing.append(REPORT.pack(DONE, identifier, LOST, 0, 0))
+                self._send()
             elif message[:1] == END and (pair := self._pairs.get(identifier)):
                 self._abort(pair)
                 self._drop(pair, TOLD)
@@ -331,6 +346,8 @@ class Mover:
         if now - self._counted < COUNT_S:
             return
         self._counted = now
+        self._ready.extend(self._starved)
+        self._starved.clear()
         for pair in list(self._half.values()):
             moved = pair.ways[0].moved + pair.ways[1].moved
             if moved != pair.quiet_sum or not pair.quiet_since:

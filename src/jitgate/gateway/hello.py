@@ -1,9 +1,12 @@
 """What a TLS ClientHello asks for, read without taking it off the socket (RFC 8446 4.1.2, RFC 7301, RFC 6066)."""
 
+from collections.abc import Iterator
+
 from jitgate.ssh.wire import FormatError
 
 RECORD_HEAD = 5  # bytes: type, version, length (RFC 8446 5.1)
 HELLO_MAX = RECORD_HEAD + 16 * 1024  # bytes of one record; what is in more than one asks for nothing that we know
+PARTS_MAX = 64  # extensions, or names of protocols: browsers send 20 of the one, and 3 of the other
 
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _ALPN = 16
@@ -30,14 +33,11 @@ def protocols(record: bytes) -> tuple[bytes, ...]:
     for length in (1, 2, 1):  # session id, cipher suites, compression methods
         body.block(length)
     extensions = _Bytes(body.block(2) if body.more else b"")
-    while extensions.more:
+    for _ in extensions.parts():
         kind, said = extensions.number(2), _Bytes(extensions.block(2))
         if kind == _ALPN:
             names = _Bytes(said.block(2))
-            found = []
-            while names.more:
-                found.append(names.block(1))
-            return tuple(found)
+            return tuple(names.block(1) for _ in names.parts())
     return ()
 
 
@@ -50,6 +50,16 @@ class _Bytes:
     @property
     def more(self) -> bool:
         return bool(self._data)
+
+    def parts(self) -> Iterator[None]:
+        """As long as there is more. Each part that is taken copies the rest: of many small ones a stranger's 16 KiB
+        could make milliseconds of work."""
+        for _ in range(PARTS_MAX):
+            if not self.more:
+                return
+            yield
+        if self.more:
+            raise FormatError(f"a ClientHello with more than {PARTS_MAX} parts of a kind")
 
     def take(self, count: int) -> bytes:
         if count > len(self._data):

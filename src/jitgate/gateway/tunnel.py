@@ -25,6 +25,7 @@ from jitgate.gateway.carrier import Carrier
 from jitgate.gateway.dial import dial, set_options
 from jitgate.gateway.handshake import answer, no, read_question, shake_hands, take_off
 from jitgate.gateway.relay import Relays
+from jitgate.sessions.model import Host
 from jitgate.sessions.session import Session, Why
 
 HANDSHAKE_S = 10.0  # seconds for TLS and the question: two round trips of a slow link and more
@@ -36,6 +37,7 @@ POLL_S = 10.0
 BLIND_S = 300.0
 BEAT_S = 60.0  # seconds between two signs of life in the database while something is carried
 CLOSE_AGAIN_S = 1.0
+STOP_S = 2.0  # seconds for the ends of all when the service stops
 
 _LOG = logging.getLogger("jitgate.gateway")
 
@@ -67,12 +69,14 @@ class Tunnels:
     _open: dict[str, _Open] = field(default_factory=dict)
     _opening: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _dialling: set[asyncio.Task[Any]] = field(default_factory=set)
     _carrier: Carrier = field(init=False)
     _relays: Relays = field(init=False)
     _stopping: bool = False
     _beat: float = 0.0
     _seen: float = 0.0
     _polled: float = 0.0
+    _empty: asyncio.Event = field(default_factory=asyncio.Event)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -121,7 +125,7 @@ class Tunnels:
         return await acts.ask_session(self.outside, question.unverified_ticket, question.unverified_host, source)
 
     def health(self) -> str:
-        """"ok", or why nobody is let through."""
+        """ "ok", or why nobody is let through."""
         if self._stopping:
             return "the gateway is stopping"
         return "ok" if len(self._open) + self._opening < SESSIONS_MAX else f"{SESSIONS_MAX} sessions are open"
@@ -130,7 +134,8 @@ class Tunnels:
         """End what is to be ended, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), None if not self._open else self._pause())
+                async with asyncio.timeout(self._pause() if self._open else None):
+                    await self._woken.wait()
             self._woken.clear()
             if self._open:
                 self._end_due()
@@ -139,8 +144,15 @@ class Tunnels:
     async def stop(self) -> None:
         """End everything: nobody would watch it. New ones are refused."""
         self._stopping = True
-        for each in self._open.values():
-            each.wanted = each.wanted or Why.STOPPED
+        for task in self._dialling:
+            task.cancel()
+        for each in list(self._open.values()):
+            self._end(each, Why.STOPPED)
+        self._empty.clear()
+        if self._open:
+            with contextlib.suppress(TimeoutError):  # each tells how much it carried
+                async with asyncio.timeout(STOP_S):
+                    await self._empty.wait()
         await self._carrier.stop()
         await self._relays.stop()
         while self._tasks:
@@ -152,7 +164,7 @@ class Tunnels:
         try:
             where = passed.admission.host
             try:
-                host = await dial(where.name, where.address, where.port)
+                host = await self._dial(where)
                 await self._carrier.ready()
             except Error as error:
                 await acts.refuse_session(self.outside, passed.asked, error)
@@ -180,6 +192,15 @@ class Tunnels:
             if host is not None and (session is None or session.id not in self._open):
                 host.close()
 
+    async def _dial(self, host: Host) -> socket.socket:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine runs in one
+        self._dialling.add(task)
+        try:
+            return await dial(host.name, host.address, host.port)
+        finally:
+            self._dialling.discard(task)
+
     async def _hand_over(self, tls: ssl.SSLSocket, host: socket.socket, session: Session) -> None:
         path = self.outside.gateway
         async with asyncio.timeout(ANSWER_S):
@@ -204,6 +225,8 @@ class Tunnels:
         each = self._open.pop(session_id, None)
         if each is not None:
             self.meters.ended()
+            if not self._open:
+                self._empty.set()
             self._spawn(self._close(each.session, each.wanted or why or Why.KILLED, up, down))
 
     async def _close(self, session: Session, why: Why, up: int, down: int) -> None:

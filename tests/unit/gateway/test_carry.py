@@ -247,9 +247,29 @@ def test_without_large_pipes_it_goes_on_with_small_ones(running: Running, monkey
 def test_nonsense_from_the_parent_changes_nothing(running: Running):
     client, host = running.carry()
     running.control.send(b"?")
-    running.control.send(carry.OPEN + ID)  # without descriptors
+    running.control.send(carry.OPEN + ID)  # the system kept the descriptors
     running.control.send(carry.END)
+    assert running.told() == (ID, carry.LOST, 0, 0)
     client.sendall(b"hello")
     assert host.recv(100) == b"hello"
+    client.close()
+    host.close()
+
+
+def test_without_a_descriptor_for_a_pipe_it_waits_for_one(running: Running, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(carry, "COUNT_S", 0.05)
+    pipe, failures = os.pipe2, [OSError(24, "Too many open files")] * 5
+
+    def scarce(flags: int) -> tuple[int, int]:
+        if failures:
+            raise failures.pop()
+        return pipe(flags)
+
+    monkeypatch.setattr(os, "pipe2", scarce)
+    client, host = running.carry()
+    sender = sent(client, b"x" * 100_000)
+    assert received(host) == b"x" * 100_000
+    assert not failures
+    sender.join()
     client.close()
     host.close()
