@@ -1,18 +1,22 @@
 """Groups from the directory: asked when something is decided; slow, down, gone or disabled there means no."""
 
+from dataclasses import replace
+
 import pytest
 from tests.corp import Corp
-from tests.world import OPERATOR, ROLES, Visitor, World
+from tests.world import HOME, OPERATOR, ROLES, Visitor, World
 
+from jitgate.adapters.oidc.provider import HttpProvider
 from jitgate.core.clock import MINUTE
-from jitgate.core.errors import Error, Unreachable
+from jitgate.core.errors import Error, NotSignedIn, Unreachable
 from jitgate.core.secret import Secret
 from jitgate.flow.elsewhere import Elsewhere
-from jitgate.flow.identities import link_identity
+from jitgate.flow.identities import link_identity, unlink_identity
 from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.people import add_plain_person
-from jitgate.flow.sessions import ask_session
+from jitgate.flow.sessions import ask_session, node_seen, open_session, sessions_to_end
 from jitgate.sessions.path import GatewayPath
+from jitgate.sessions.session import Why
 
 pytestmark = pytest.mark.databases
 
@@ -21,6 +25,17 @@ role: freeze
 effect: deny
 who: {groups: [suspended]}
 what: {hosts: [web1]}
+"""
+
+KEEP = b"""
+role: keep
+effect: allow
+who: {groups: [engineers]}
+what: {hosts: [web1]}
+as: [ubuntu]
+how_long: {grant: 10m, certificate: 5m}
+on_expiry: keep
+max_session: 8h
 """
 
 
@@ -209,3 +224,87 @@ async def test_a_ticket_is_worth_what_the_directory_says_when_it_is_used(corp: C
     assert codes == ["directory_unreachable", "no_role", "directory_gone"]
     first, *_ = await corp.world.events("session.refused")  # the others are counted with it
     assert (first["detail"]["code"], first["actor"]["name"]) == ("directory_unreachable", "dora")
+
+
+@pytest.mark.parametrize("how", ["signed out", "ran out"])
+async def test_who_is_not_signed_in_any_more_is_a_leaver_too(corp: Corp, how: str):
+    corp.set_up(groups="directory", sign_in_minutes=5)
+    visitor = await dora(corp)
+    grant = await visitor.grant("web1")
+    if how == "signed out":
+        assert (await visitor.post("/v1/sign-out")).status == 204
+    else:
+        corp.world.clock.advance(6 * MINUTE)
+    await look_for_leavers(corp.world.outside)
+    assert not await corp.world.events("grant.ended")
+    del corp.directory.people["dora"]
+    before = await corp.world.size()
+    for _ in range(2):
+        await look_for_leavers(corp.world.outside)
+    (ended,) = await corp.world.events(after=before)
+    assert (ended["type"], ended["grant"]) == ("grant.ended", grant)
+    corp.directory.asked.clear()
+    await look_for_leavers(corp.world.outside)
+    assert not corp.directory.asked  # nothing of hers runs
+
+
+async def test_who_is_not_signed_in_any_more_and_in_none_of_the_roles_groups(corp: Corp):
+    visitor = await dora(corp)
+    grant = await visitor.grant("web1")
+    assert (await visitor.post("/v1/sign-out")).status == 204
+    corp.directory.people["dora"] = ("dba",)
+    await look_for_leavers(corp.world.outside)
+    (ended,) = await corp.world.events("grant.ended")
+    assert ended["grant"] == grant
+
+
+@pytest.mark.parametrize("how", ["leaves", "is unlinked"])
+async def test_a_session_that_outlives_its_grant_does_not_outlive_its_person(corp: Corp, how: str):
+    world = corp.world
+    path = GatewayPath("127.0.0.1", 1, "127.0.0.1", keep_tls=False, networks=(), only=False, key=Secret(b"k" * 32))
+    world.change(gateway=path, node=world.new_id())
+    await world.apply(KEEP)
+    await node_seen(world.outside, "node1")
+    visitor, bob = await dora(corp), await world.enter("bob")
+    opened = []
+    for each in (visitor, bob):
+        await each.grant("web1")
+        ticket = (await each.certificate("web1")).json["tunnel"]["ticket"]
+        opened.append(await open_session(world.outside, await ask_session(world.outside, ticket, "web1", HOME), 40_000))
+    world.clock.advance(20 * MINUTE)  # both grants have run out, and both sessions go on
+    assert await sessions_to_end(world.outside, afresh=True) == []
+    before = await world.size()
+    if how == "leaves":
+        del corp.directory.people["dora"]
+        await look_for_leavers(world.outside)
+        await look_for_leavers(world.outside)
+    else:
+        await unlink_identity(world.outside, OPERATOR, "dora", "corp", "u-3")
+    assert await sessions_to_end(world.outside, afresh=True) == [(opened[0].id, Why.KILLED)]
+    (killed,) = [each for each in await world.events(after=before) if each["type"] == "session.killed"]
+    assert (killed["session"], killed["grant"]) == (opened[0].id, opened[0].grant_id)
+
+
+@pytest.mark.parametrize("groups", ["directory", "token", "none"])
+async def test_a_ticket_of_a_provider_that_was_taken_out_of_the_settings_opens_nothing(corp: Corp, groups: str):
+    """As after a restart: what the provider said goes on nowhere, or a broken one could not be shut out."""
+    corp.set_up(groups=groups)
+    path = GatewayPath("127.0.0.1", 1, "127.0.0.1", keep_tls=False, networks=(), only=False, key=Secret(b"k" * 32))
+    corp.world.change(gateway=path)
+    visitor = await corp.enter(groups=["engineers"], preferred_username="dora")
+    await visitor.grant("web1")
+    ticket = (await visitor.certificate("web1")).json["tunnel"]["ticket"]
+    await ask_session(corp.world.outside, ticket, "web1", HOME)
+    for left in ({}, {"corp": replace_issuer(corp)}):
+        corp.world.change(elsewhere=Elsewhere(left, corp.directory))
+        assert (await visitor.certificate("web1")).status == 401
+        with pytest.raises(NotSignedIn):
+            await ask_session(corp.world.outside, ticket, "web1", HOME)
+    (refused,) = await corp.world.events("session.refused")
+    assert refused["actor"]["name"] == "alice"
+
+
+def replace_issuer(corp: Corp) -> HttpProvider:
+    """Another provider under the same name."""
+    settings = replace(corp.world.outside.elsewhere.providers["corp"].settings, issuer="https://other.example.com")
+    return HttpProvider(settings, Secret(""), corp.fake.client(), corp.world.clock)

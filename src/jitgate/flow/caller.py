@@ -45,13 +45,14 @@ async def authenticate(outside: Outside, token: Secret[str], source: str) -> Cal
     hashed = token_hash(token)
     sign_in, person = await outside.store.recall(("sign-in", hashed), lambda tx: _signed_in(tx, hashed))
     identity = resume(sign_in, person, outside.clock())
-    if sign_in.provider:
-        _check_provider(outside, sign_in)
+    check_provider(outside, sign_in)
     return Caller(identity, sign_in, source)
 
 
-def _check_provider(outside: Outside, sign_in: SignIn) -> None:
-    """What an operator took out of the settings does not go on."""
+def check_provider(outside: Outside, sign_in: SignIn) -> None:
+    """What an operator took out of the settings does not go on: `NotSignedIn`."""
+    if not sign_in.provider:
+        return
     provider = outside.elsewhere.providers.get(sign_in.provider)
     if provider is None or provider.settings.issuer != sign_in.issuer:
         raise NotSignedIn("the provider of this sign-in is not set up any more", "sign in again: jitctl login")

@@ -10,6 +10,7 @@ from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.providers import ProviderEvidence, check_token, link, provider_of, use_token
+from jitgate.flow.sessions import end_kept_sessions
 from jitgate.identity.keys import parse_key_line
 from jitgate.identity.model import LinkedIdentity, Person
 from jitgate.identity.nonce import nonce_for
@@ -129,6 +130,7 @@ def _unlink(tx: Tx, outside: Outside, person: Person, actor: Actor, identity: Li
     tx.sign_ins.end_all_of(person.id, now, issuer=identity.issuer, subject=identity.subject)
     why = "its identity was unlinked"
     end_grants_of(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
+    end_kept_sessions(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
     tx.move_epoch()
     tx.log.append(
         Event(

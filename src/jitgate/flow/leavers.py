@@ -1,7 +1,8 @@
-"""Who has left: asked of the directory about everybody who is signed in by it, every few seconds.
+"""Who has left: asked of the directory about everybody who is signed in by it, every few seconds. Whose sign-in has
+ended is asked about as long as something of theirs runs: signing out keeps nothing open.
 
 What is issued asks the directory anyhow. This is for what runs already: somebody who is gone or disabled there loses
-their sign-in and the grants that it opened, and with a grant its sessions; who is in none of a role's groups any more
+their sign-in and what it opened, grants and sessions; who is in none of a role's groups any more
 loses the grant under that role. A directory that does not answer takes nothing away from what runs, and gives nothing
 new.
 """
@@ -16,9 +17,10 @@ from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
+from jitgate.flow.sessions import end_kept_sessions, kept_sessions
 from jitgate.grants.model import Grant
 from jitgate.identity.model import SignIn
-from jitgate.identity.sign_in import resume, with_groups
+from jitgate.identity.sign_in import stood_for, with_groups
 from jitgate.policy.reach import is_for
 
 SERVICE = Actor("service")
@@ -48,10 +50,15 @@ async def _look(outside: Outside, sign_in: SignIn) -> None:
 
 def _leave(tx: Tx, outside: Outside, sign_in: SignIn, code: str) -> None:
     now, person = outside.clock(), tx.people.by_id(sign_in.person_id)
+    why = "the directory does not vouch for its person any more"
+    for end in (end_grants_of, end_kept_sessions):
+        end(tx, sign_in.person_id, SERVICE, now, why, which=_of(sign_in))
     mine = [each for each in tx.sign_ins.in_directory(now) if each.person_id == sign_in.person_id]
     for each in mine:
-        if (each.issuer, each.subject) != (sign_in.issuer, sign_in.subject):
+        in_force = each.ended_at is None and each.expires_at > now
+        if not in_force or (each.issuer, each.subject) != (sign_in.issuer, sign_in.subject):
             continue
+        tx.move_epoch()
         tx.sign_ins.end(each.id, now)
         tx.log.append(
             Event(
@@ -65,25 +72,25 @@ def _leave(tx: Tx, outside: Outside, sign_in: SignIn, code: str) -> None:
                 detail=(("sign_in", each.id), ("why", code)),
             )
         )
-    tx.move_epoch()
-    why = "the directory does not vouch for its person any more"
-    end_grants_of(tx, sign_in.person_id, SERVICE, now, why, which=_of(sign_in))
 
 
 def _lost(tx: Tx, outside: Outside, sign_in: SignIn, groups: tuple[str, ...]) -> frozenset[str]:
-    """The running grants whose roles are for none of the person's groups any more."""
+    """The grants that run, or have sessions that do, and whose roles are for none of the person's groups any more."""
     now, person = outside.clock(), tx.people.by_id(sign_in.person_id)
-    running = [each for each in tx.grants.active(now, person_id=sign_in.person_id) if _of(sign_in)(each)]
-    if not running or person is None or person.disabled_at is not None or sign_in.expires_at <= now:
+    grants = tx.grants.active(now, person_id=sign_in.person_id)
+    grants += [grant for _, grant in kept_sessions(tx, sign_in.person_id, now)]
+    running = [each for each in grants if _of(sign_in)(each)]
+    if not running or person is None or person.disabled_at is not None:
         return frozenset()
-    identity = with_groups(resume(sign_in, person, now), groups)
+    identity = with_groups(stood_for(sign_in, person), groups)
     policy = policy_in_force(tx)
     return frozenset(each.id for each in running if not is_for(policy, each.role, identity))
 
 
 def _take(tx: Tx, outside: Outside, sign_in: SignIn, lost: frozenset[str]) -> None:
     why = "the directory has its person in none of the role's groups any more"
-    end_grants_of(tx, sign_in.person_id, SERVICE, outside.clock(), why, which=lambda grant: grant.id in lost)
+    for end in (end_grants_of, end_kept_sessions):
+        end(tx, sign_in.person_id, SERVICE, outside.clock(), why, which=lambda grant: grant.id in lost)
 
 
 def _of(sign_in: SignIn) -> Callable[[Grant], bool]:

@@ -59,7 +59,8 @@ class SignIns(Protocol):
         ...
 
     def in_directory(self, now: Micros) -> list[SignIn]:
-        """Those in force whose groups come from the directory."""
+        """Those whose groups come from the directory: in force, or an identity's newest while its person has a grant
+        that runs or a session that is open. By age."""
         ...
 
 
@@ -177,8 +178,8 @@ class Sessions(Protocol):
         """False if it had ended already."""
         ...
 
-    def ask_to_end(self, session_id: str, at: Micros) -> None:
-        """Whoever carries it finds it in `to_end`."""
+    def ask_to_end(self, session_id: str, at: Micros) -> bool:
+        """Whoever carries it finds it in `to_end`. True the first time."""
         ...
 
     def to_end(self, node: str) -> list[tuple[str, Why]]:
@@ -299,7 +300,7 @@ class RowsAlone:
 
 class Store(Protocol):
     async def write(self, job: Callable[[Tx], T]) -> T:
-        """Do it in a transaction; what it gave, once that is durable. It may run twice, and changes nothing but `tx`."""
+        """Do it in a transaction; what it gave, once that is durable. It may run twice and changes nothing but `tx`."""
         ...
 
     async def read(self, job: Callable[[Tx], T]) -> T: ...

@@ -5,7 +5,7 @@ dialled, so that nobody makes us dial without a right to it, and in the transact
 what is taken away in between counts. Nothing is carried before that transaction is durable.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import SECOND, Micros
 from jitgate.core.errors import BadInput, Conflict, Denied, Error, NotFound, NotSignedIn
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller, check_again, refusal_event
+from jitgate.flow.caller import Caller, check_again, check_provider, refusal_event
 from jitgate.flow.certificates import Issued
 from jitgate.flow.directory import groups_of
 from jitgate.flow.floods import UNKNOWN
@@ -22,6 +22,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import confirm_key_id
+from jitgate.grants.model import Grant
 from jitgate.identity.model import VerifiedIdentity
 from jitgate.identity.sign_in import resume, with_groups
 from jitgate.sessions.admit import Admission, Facts, Refusal, admit
@@ -30,6 +31,7 @@ from jitgate.sessions.session import Session, Why
 from jitgate.sessions.ticket import Ticket, make_ticket, open_ticket
 
 LISTED_MAX = 200  # sessions in one answer; the log has the others
+KEPT_MAX = 10_000  # of one person: more than a gateway carries
 SILENT: Micros = 360 * SECOND  # a node that says nothing for so long has ended its sessions itself (gateway/open.py)
 _SERVICE = Actor("service")
 
@@ -217,6 +219,21 @@ async def kill_session(outside: Outside, actor: Actor, session_id: str, reason: 
     return await outside.store.write(job)
 
 
+def kept_sessions(tx: Tx, person_id: str, now: Micros) -> list[tuple[Session, Grant]]:
+    """A person's sessions that go on though their grant has run out (`on_expiry: keep`), with that grant."""
+    opened = [(each, tx.grants.by_id(each.grant_id)) for each in tx.sessions.open(person_id=person_id, limit=KEPT_MAX)]
+    return [(each, grant) for each, grant in opened if grant and grant.ended_at is None and grant.ends_at <= now]
+
+
+def end_kept_sessions(
+    tx: Tx, person_id: str, actor: Actor, now: Micros, why: str, *, which: Callable[[Grant], bool]
+) -> None:
+    """Inside a transaction: those of `kept_sessions` are to end. Those of a grant that runs end with it."""
+    for session, grant in kept_sessions(tx, person_id, now):
+        if which(grant) and tx.sessions.ask_to_end(session.id, now):
+            _say_killed(tx, session, actor, now, why, "")
+
+
 async def sessions_to_end(outside: Outside, *, afresh: bool) -> list[tuple[str, Why]]:
     """Which of this node's sessions may not go on. Without `afresh`, asked anew only when somebody lost something."""
     node = outside.node
@@ -255,7 +272,7 @@ def _path(outside: Outside) -> GatewayPath:
 def _admit(tx: Tx, outside: Outside, asked: Asked) -> tuple[Actor, Admission | Refusal]:
     """All facts at one moment, and the answer on them; and who it is about."""
     ticket, now = asked.ticket, outside.clock()
-    identity = _identity(tx, asked, now)
+    identity = _identity(tx, outside, asked, now)
     grant = tx.grants.by_id(ticket.grant_id)
     facts = Facts(
         identity=identity,
@@ -273,11 +290,13 @@ def _admit(tx: Tx, outside: Outside, asked: Asked) -> tuple[Actor, Admission | R
     return actor, admit(ticket, asked.host, asked.source, facts, now)
 
 
-def _identity(tx: Tx, asked: Asked, now: Micros) -> VerifiedIdentity | None:
+def _identity(tx: Tx, outside: Outside, asked: Asked, now: Micros) -> VerifiedIdentity | None:
     sign_in = tx.sign_ins.by_id(asked.ticket.sign_in_id)
     person = tx.people.by_id(sign_in.person_id) if sign_in else None
     with suppress(NotSignedIn):
         identity = resume(sign_in, person, now)
+        if sign_in is not None:
+            check_provider(outside, sign_in)
         return identity if asked.directory is None else with_groups(identity, asked.directory)
     return None
 
@@ -357,6 +376,11 @@ def _kill(tx: Tx, session: Session, actor: Actor, now: Micros, reason: str, sour
     if session.ended_at is not None:
         raise Conflict("that session has ended already", "jitctl sessions ls")
     tx.sessions.ask_to_end(session.id, now)
+    _say_killed(tx, session, actor, now, reason, source)
+    return session
+
+
+def _say_killed(tx: Tx, session: Session, actor: Actor, now: Micros, reason: str, source: str) -> None:
     tx.move_epoch()  # so that its node looks at once
     tx.log.append(
         Event(
@@ -374,4 +398,3 @@ def _kill(tx: Tx, session: Session, actor: Actor, now: Micros, reason: str, sour
             source=source,
         )
     )
-    return session

@@ -188,6 +188,11 @@ def resume(sign_in: SignIn | None, person: Person | None, now: Micros) -> Verifi
         raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
     if person is None or person.id != sign_in.person_id or person.disabled_at is not None:
         raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
+    return stood_for(sign_in, person)
+
+
+def stood_for(sign_in: SignIn, person: Person) -> VerifiedIdentity:
+    """As `resume`, whether it is in force or not: for what was opened by it and still runs."""
     if not sign_in.provider:
         return _local(person, sign_in.factors)
     return _elsewhere(

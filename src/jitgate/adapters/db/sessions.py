@@ -56,8 +56,9 @@ class Sessions:
         ended = update(t.session).where(mine).values(ended_at=at, end_reason=why, up=up, down=down)
         return self._c.execute(ended).rowcount == 1
 
-    def ask_to_end(self, session_id: str, at: Micros) -> None:
-        self._c.execute(update(t.session).where(t.session.c.id == session_id, _OPEN).values(kill_at=at))
+    def ask_to_end(self, session_id: str, at: Micros) -> bool:
+        mine = (t.session.c.id == session_id) & _OPEN & t.session.c.kill_at.is_(None)
+        return self._c.execute(update(t.session).where(mine).values(kill_at=at)).rowcount == 1
 
     def to_end(self, node: str) -> list[tuple[str, Why]]:
         session, taken = t.session.c, _TAKEN

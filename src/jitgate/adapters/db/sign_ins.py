@@ -2,7 +2,7 @@
 
 import json
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.people import HOME_REALM
@@ -52,9 +52,20 @@ class SignIns:
         return self._end(whose, at)
 
     def in_directory(self, now: Micros) -> list[SignIn]:
-        in_force = t.sign_in.c.ended_at.is_(None) & (t.sign_in.c.expires_at > now)
-        found = select(t.sign_in).where(in_force, t.sign_in.c.directory_name != "").order_by(t.sign_in.c.id)
-        return [_sign_in(row) for row in self._c.execute(found)]
+        sign_in, grant, session = t.sign_in.c, t.access_grant.c, t.session.c
+        in_force = sign_in.ended_at.is_(None) & (sign_in.expires_at > now)
+        running = exists().where(grant.person_id == t.person.c.id, grant.ended_at.is_(None), grant.ends_at > now)
+        open_ = t.person.c.id.in_(select(session.person_id).where(session.ended_at.is_(None)))
+        busy = select(t.person.c.id).where(running | open_)
+        of_busy = select(func.max(sign_in.id)).where(sign_in.provider != "", sign_in.person_id.in_(busy))
+        newest = of_busy.group_by(sign_in.person_id, sign_in.issuer, sign_in.subject)
+        by_directory = select(t.sign_in).where(sign_in.directory_name != "")
+        found = {
+            row.id: _sign_in(row)
+            for which in (in_force, sign_in.id.in_(newest))
+            for row in self._c.execute(by_directory.where(which))
+        }
+        return [found[each] for each in sorted(found)]
 
     def _end(self, which: ColumnElement[bool], at: Micros) -> int:
         running = update(t.sign_in).where(which, t.sign_in.c.ended_at.is_(None))
