@@ -204,6 +204,29 @@ async def test_a_carrier_that_dies_ends_its_sessions_and_another_goes_on(world: 
                 each.socket.close()
 
 
+async def test_a_carrier_that_dies_while_a_tunnel_opens_is_replaced(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    killed: list[int] = []
+
+    async def dies_once() -> None:
+        await ready()
+        process = gate.tunnels._carrier._process
+        if process is not None and not killed:
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+
+    with tunnel.host(tunnel.echo) as port:
+        async with open_gate(world, tmp_path) as gate:
+            ready = gate.tunnels._carrier.ready
+            monkeypatch.setattr(gate.tunnels._carrier, "ready", dies_once)
+            await gate.host("echo", port)
+            way = await asyncio.to_thread(tunnel.opened, gate, await gate.ticket("echo"), "echo")
+            with contextlib.closing(way.socket):
+                assert await asyncio.to_thread(tunnel.exactly, way.socket, 6) == b"hello\n"
+    assert killed
+
+
 async def test_with_tls_kept_on_a_relay_carries(world: World, tmp_path: Path):
     def kept(gate: Gate, ticket: str) -> str:
         with contextlib.closing(tunnel.shaken(gate)) as tls:

@@ -70,6 +70,8 @@ class Carrier:
             message = carry.OPEN + session_id.encode()
             socket.send_fds(self._control, [message], [client.fileno(), host.fileno()])
         except OSError as error:
+            if isinstance(error, ConnectionError):  # it has died, and we hear of it here first
+                self._lose(Why.CRASHED)
             raise Unreachable(f"the gateway cannot carry: {error.strerror}", "try again") from None
         self._carried.add(session_id)
         client.close()

@@ -211,8 +211,21 @@ class Tunnels:
         if bare is None:
             self._relays.carry(session.id, tls, host)
         else:
-            self._carrier.carry(session.id, bare, host)
+            await self._carry(session.id, bare, host)
         self._woken.set()  # its deadline may be the next
+
+    async def _carry(self, session_id: str, client: socket.socket, host: socket.socket) -> None:
+        """By the process, or the next one if it died just now. The client was told yes: else it is only closed."""
+        try:
+            try:
+                self._carrier.carry(session_id, client, host)
+            except Unreachable:
+                await self._carrier.ready()
+                self._carrier.carry(session_id, client, host)
+        except Unreachable as problem:
+            _LOG.error("a session could not be carried", extra={"problem": problem.what})
+            client.close()
+            self._ended(session_id, Why.CRASHED, 0, 0)
 
     async def _refuse_stranger(self, source: str, error: Error, *, count: bool = True) -> None:
         if count:
