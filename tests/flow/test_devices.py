@@ -156,6 +156,28 @@ async def test_what_waits_is_bounded_for_each_address(corp: Corp, monkeypatch: p
     assert (await begin(visitor)).status == 201
 
 
+async def test_those_who_begin_at_once_are_bounded_as_those_one_after_the_other(
+    corp: Corp, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(devices, "WAITING_OF_ONE", 3)
+    visitor = corp.world.stranger()
+    assert [(await begin(visitor)).status] == [201]
+    corp.fake.requests.clear()
+    found = await asyncio.gather(*(begin(visitor) for _ in range(12)))
+    assert sorted(each.status for each in found) == [201] * 2 + [429] * 10
+    assert corp.fake.requests.count("/dex/device/code") == 2  # nor does the provider hear of the others
+
+
+async def test_a_provider_that_does_not_begin_takes_no_place(corp: Corp, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(devices, "WAITING_OF_ONE", 2)
+    visitor = corp.world.stranger()
+    assert (await begin(visitor)).status == 201
+    corp.fake.down = "refuse"
+    assert [(await begin(visitor)).status for _ in range(3)] == [503] * 3
+    corp.fake.down = ""
+    assert (await begin(visitor)).status == 201
+
+
 async def test_a_provider_without_a_client_for_it(corp: Corp):
     corp.set_up()
     answer = await begin(corp.world.stranger())

@@ -4,9 +4,9 @@ There is no nonce in it. What binds the token to the key is that the key's proof
 end, and that the token comes from the provider to the service: the person's machine never sees it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from jitgate.core.clock import SECOND, Micros
+from jitgate.core.clock import MINUTE, SECOND, Micros
 from jitgate.core.errors import BadInput, Denied, Error, NotFound, TooMany
 from jitgate.core.secret import Secret
 from jitgate.flow.elsewhere import Provider
@@ -24,6 +24,7 @@ from jitgate.identity.throttle import address_subject
 
 WAITING_MAX = 1_000  # of everybody at a time: each is a code that somebody may still answer
 WAITING_OF_ONE = 20  # of one address: an office behind one
+BEGINNING: Micros = MINUTE  # for the provider to answer; a place that a crash left is free again then
 SLOWER: Micros = 5 * SECOND  # RFC 8628, 3.5: what `slow_down` adds
 DEVICE_CODE = "device_sign_in.device_code"
 """The purpose of a sealed device code; its row is the waiting sign-in's id."""
@@ -60,17 +61,22 @@ async def begin_device(outside: Outside, evidence: DeviceEvidence, source: str) 
         if "device" not in provider.settings.flows:
             what = f"{provider.settings.name} is not set up for the device flow"
             raise NotFound(what, "sign in with a browser: jitctl login", code="no_device_flow")
-        network = address_subject(source)
-        await outside.store.write(lambda tx: _check_room(tx, outside.clock(), network))
-        start = await provider.begin_device()
+        now, name, network = outside.clock(), provider.settings.name, address_subject(source)
+        place = DeviceSignIn(
+            outside.new_id(now), name, key, comment, network, b"", SLOWER, now + BEGINNING, now + BEGINNING
+        )
+        await outside.store.write(lambda tx: _take_place(tx, now, place))
+        try:
+            start = await provider.begin_device()
+        except Error:
+            await outside.store.write(lambda tx: tx.device_sign_ins.remove(place.id))
+            raise
         now = outside.clock()
-        waiting_id = outside.new_id(now)
         code = Secret(start.device_code.reveal().encode())
-        sealed = sealing.seal(outside.sealing_key, DEVICE_CODE, waiting_id, code, outside.random)
+        sealed = sealing.seal(outside.sealing_key, DEVICE_CODE, place.id, code, outside.random)
         ends, next_at = now + start.lifetime, now + start.interval
-        name, interval = provider.settings.name, start.interval
-        waiting = DeviceSignIn(waiting_id, name, key, comment, network, sealed, interval, next_at, ends)
-        await outside.store.write(lambda tx: tx.device_sign_ins.add(waiting))
+        waiting = replace(place, device_code=sealed, interval=start.interval, next_at=next_at, expires_at=ends)
+        await outside.store.write(lambda tx: _fill_place(tx, waiting))
     except Error as error:
         await record_refusal(outside, refusal_of_stranger(outside, error.code, "", source))
         raise
@@ -132,7 +138,15 @@ async def _ask(outside: Outside, provider: Provider, waiting: DeviceSignIn, sour
     return await finish(outside, known, source, device=waiting.id)
 
 
-def _check_room(tx: Tx, now: Micros, network: str) -> None:
-    tx.device_sign_ins.forget(now)
-    if tx.device_sign_ins.count() >= WAITING_MAX or tx.device_sign_ins.count(network=network) >= WAITING_OF_ONE:
+def _take_place(tx: Tx, now: Micros, place: DeviceSignIn) -> None:
+    """Counted before the provider is asked: of many who begin at once no more get through than one after the other."""
+    waiting = tx.device_sign_ins
+    waiting.forget(now)
+    if waiting.count() >= WAITING_MAX or waiting.count(network=place.network) >= WAITING_OF_ONE:
         raise TooMany("too many sign-ins wait for their persons", "try again in a few minutes")
+    waiting.add(place)
+
+
+def _fill_place(tx: Tx, waiting: DeviceSignIn) -> None:
+    tx.device_sign_ins.remove(waiting.id)
+    tx.device_sign_ins.add(waiting)
