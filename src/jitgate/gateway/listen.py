@@ -17,11 +17,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from jitgate.gateway import hello, proxy
 from jitgate.gateway.ready import peeked, taken
+from jitgate.identity.throttle import address_subject
 from jitgate.ssh.wire import FormatError
 
 FIRST_BYTES_S = 10.0  # seconds; a slow mobile link sends its first packet well within
 WAITING_MAX = 1024  # connections at a time that are silent or in a handshake
-PER_ADDRESS_MAX = 256  # of them, from one address: behind one may be an office, but not the whole port
+PER_ADDRESS_MAX = 256  # of them, from one address, IPv6 by its /64: behind one may be an office, not the whole port
 ACCEPT_PAUSE_S = 0.1  # seconds to wait when the system has no descriptor left
 TUNNEL = b"jitgate-tunnel/1"
 """The ALPN name of the tunnel (RFC 7301)."""
@@ -44,7 +45,8 @@ Handler = Callable[[socket.socket, str], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Crowd:
-    """Those who wait, in the order of their coming, with the address that each is counted under."""
+    """Those who wait, in the order of their coming, with the subject that each is counted under: its address, ""
+    while a proxy has not said it."""
 
     tasks: dict[asyncio.Task[None], str]
     addresses: Counter[str]
@@ -105,7 +107,7 @@ async def listen(
             address = proxy.plain_address(peer[0])
             proxied = any(ip_address(address) in network for network in proxies)
             task = asyncio.create_task(_hand_on(connection, handlers, address, crowd if proxied else None))
-            crowd.add(task, "" if proxied else address)
+            crowd.add(task, "" if proxied else address_subject(address))
             task.add_done_callback(partial(_gone, crowd, connection))
     finally:
         for task in crowd.tasks:
@@ -129,7 +131,7 @@ async def _hand_on(
             if proxied:
                 address = await _proxied_source(connection) or address
                 if task := asyncio.current_task():
-                    proxied.known(task, address)
+                    proxied.known(task, address_subject(address))
             kind = await _what(connection, handlers)
         handler = handlers.get(kind) if kind else None
         if handler is None:

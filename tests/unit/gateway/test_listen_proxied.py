@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -39,7 +39,9 @@ async def dialled(crowd: contextlib.AsyncExitStack, at: int, address: str, data:
     """A connection from there, as the proxy passes it on."""
     reader, writer = await asyncio.open_connection("127.0.0.1", at)
     crowd.callback(writer.close)
-    header = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + IPv4Address(address).packed + bytes([127, 0, 0, 1, 0, 9, 0, 9])
+    source = ip_address(address)
+    family, here = (b"\x11\x00\x0c", "127.0.0.1") if source.version == 4 else (b"\x21\x00\x24", "::1")
+    header = b"\r\n\r\n\x00\r\nQUIT\n\x21" + family + source.packed + ip_address(here).packed + bytes([0, 9, 0, 9])
     writer.write(header + data)
     return reader
 
@@ -50,12 +52,13 @@ async def test_the_address_is_the_one_in_the_header():
         assert await asyncio.wait_for(reader.read(), 10) == b"192.0.2.7"
 
 
-async def test_one_clients_silent_connections_push_out_its_own(monkeypatch: pytest.MonkeyPatch):
-    """Not those of others behind the same proxy."""
+@pytest.mark.parametrize("client", ["192.0.2.8", "2001:db8::{}"])
+async def test_one_clients_silent_connections_push_out_its_own(monkeypatch: pytest.MonkeyPatch, client: str):
+    """Not those of others behind the same proxy. Who has an IPv6 /64 has all its addresses."""
     monkeypatch.setattr(listening, "PER_ADDRESS_MAX", 10)
     async with proxied_port() as at, contextlib.AsyncExitStack() as crowd:
         other = await dialled(crowd, at, "192.0.2.7")
-        many = [await dialled(crowd, at, "192.0.2.8") for _ in range(30)]
+        many = [await dialled(crowd, at, client.format(number + 1)) for number in range(30)]
         gone = [await asyncio.wait_for(reader.read(), 10) for reader in many[:20]]
         assert gone == [b""] * 20
         with pytest.raises(TimeoutError):
