@@ -39,7 +39,9 @@ class Relays:
     def carry(self, session_id: str, client: ssl.SSLSocket, host: socket.socket) -> None:
         """Both sockets are ours from now on."""
         each = self._relayed[session_id] = _Relayed()
-        each.task = asyncio.create_task(self._run(session_id, each, client, host))
+        each.task = asyncio.create_task(self._run(each, client, host))
+        # not in the task itself: one that is ended before its first step takes none
+        each.task.add_done_callback(lambda _: self._over(session_id, each, client, host))
 
     def end(self, session_id: str) -> None:
         each = self._relayed.get(session_id)
@@ -53,18 +55,19 @@ class Relays:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, session_id: str, each: _Relayed, client: ssl.SSLSocket, host: socket.socket) -> None:
+    def _over(self, session_id: str, each: _Relayed, client: ssl.SSLSocket, host: socket.socket) -> None:
+        client.close()
+        host.close()
+        del self._relayed[session_id]
+        self._on_end(session_id, each.why, each.up, each.down)
+
+    async def _run(self, each: _Relayed, client: ssl.SSLSocket, host: socket.socket) -> None:
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._up(each, client, host))
                 both.create_task(self._down(each, client, host))
         except* OSError:
             each.first(Why.CLIENT_GONE)
-        finally:
-            client.close()
-            host.close()
-            del self._relayed[session_id]
-            self._on_end(session_id, each.why, each.up, each.down)
 
     async def _up(self, each: _Relayed, client: ssl.SSLSocket, host: socket.socket) -> None:
         loop = asyncio.get_running_loop()
