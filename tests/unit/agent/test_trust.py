@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,7 @@ def test_holds_the_fields_that_the_host_needs_and_no_other():
         ("host_certificate", certify(HOST_CA, CertType.HOST, HOST_KEY, ("web1", "db1")).line()),
         ("host_certificate", certify(USER_CA, CertType.HOST, HOST_KEY, ("web1",)).line()),
     ],
+    ids=map(str, count()),  # keys differ from run to run
 )
 def test_a_value_that_does_not_belong_refuses_the_file(field: str, value: Field):
     with pytest.raises(BadInput):

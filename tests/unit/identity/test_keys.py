@@ -65,6 +65,7 @@ def test_a_comment_that_could_mislead_is_refused(comment):
         KEY.line(),
         "256 " + KEY.fingerprint,
     ],
+    ids=["too short", "too long", "padded", "another spelling", "small letters", "MD5", "a key", "with its size"],
 )
 def test_a_list_with_a_line_that_is_no_fingerprint_is_refused_whole(line):
     with pytest.raises(BadInput, match="line 2"):

@@ -37,7 +37,7 @@ SIGN_IN = SignIn(ID, ID, bytes(32), ((Factor.PASSWORD, 5),), created_at=5, expir
         (SIGN_IN, {"factors": ()}),
         (SIGN_IN, {"expires_at": 5}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else type(value).__name__,
 )
 def test_no_row_holds_what_it_must_not(row, change):
     with pytest.raises(BadInput):
