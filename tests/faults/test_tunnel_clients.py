@@ -17,6 +17,7 @@ from tests.unit.gateway.test_hello import hello
 from tests.world import World
 
 from jitgate.core.errors import Unreachable
+from jitgate.flow import rates
 from jitgate.gateway import listen, ready
 from jitgate.gateway import tunnel as tunnels
 from jitgate.gateway.handshake import QUESTION_MAX
@@ -251,6 +252,20 @@ async def test_a_grant_has_only_so_many_sessions(world: World, tmp_path: Path, m
         (await asyncio.to_thread(tunnel.opened, gate, ticket, "echo")).socket.close()
         for way in ways:
             way.socket.close()
+
+
+async def test_a_stolen_ticket_does_not_use_up_what_its_owner_may_do(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rates, "BURST", 3)
+    async with echo_gate(world, tmp_path) as gate:
+        alice = await world.enter("alice", "127.0.0.1")
+        ticket = await gate.ticket("echo", alice)  # two acts
+        for _ in range(3):
+            (await asyncio.to_thread(tunnel.opened, gate, ticket, "echo")).socket.close()
+        said = await asyncio.to_thread(tunnel.refused, gate, ticket, "echo")
+        assert said["code"] == "too_many"
+        assert (await alice.certificate("echo")).status == 201
 
 
 async def test_the_gateway_has_only_so_many_sessions(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

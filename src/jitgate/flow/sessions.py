@@ -94,7 +94,8 @@ async def ask_session(outside: Outside, unverified_ticket: str, unverified_host:
         await refuse_session(outside, asked, answer.error)
         raise answer.error
     try:
-        outside.rates.take(answer.identity.person_id, outside.clock())
+        # Apart from the person's acts: who stole a ticket does not keep its owner from ending things.
+        outside.rates.take(f"tunnels of {answer.identity.person_id}", outside.clock())
         await confirm_key_id(outside, ticket.key_id, actor.name)
     except Error as error:
         await refuse_session(outside, asked, error)
