@@ -7,6 +7,8 @@
 PYTHON ?= python3
 # Arguments passed on: make demo ARGS=--keep, make test ARGS='tests/unit -k principals'
 ARGS ?=
+# Tests at a time. Each worker starts its own Dex, PostgreSQL and OpenBao, so more is not always faster.
+WORKERS ?= 2
 BIN := .venv/bin
 
 help: ## show this
@@ -22,7 +24,7 @@ demo-dex: env env-openbao dex ## the same, with people from Dex and OpenLDAP, an
 	PATH="$$parts:$${dex%/*}:$$PATH" exec $(BIN)/jitgate demo --dex $(ARGS)
 
 test: env-dev env-openbao parts dex ## all tests, with real programs
-	@$(BIN)/pytest -m "not peers" $(ARGS)
+	@$(BIN)/pytest -m "not peers" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-peers: env-dev parts ## the tests against peers whose build takes minutes
 	@if grep -rqs --include='test_*.py' 'mark\.peers' tests; then \
