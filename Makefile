@@ -7,8 +7,8 @@
 PYTHON ?= python3
 # Arguments passed on: make demo ARGS=--keep, make test ARGS='tests/unit -k principals'
 ARGS ?=
-# Tests at a time. Each worker starts its own Dex, PostgreSQL and OpenBao, so more is not always faster.
-WORKERS ?= 2
+# Tests at a time; they wait more than they work. Each worker starts its own Dex, PostgreSQL and OpenBao.
+WORKERS ?= 3
 BIN := .venv/bin
 
 help: ## show this
