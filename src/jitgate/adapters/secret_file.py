@@ -33,7 +33,9 @@ def read_secret(path: str) -> Secret[str]:
                 raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
             text = file.read(SECRET_MAX + 1).decode().strip()
     except FileNotFoundError:
-        raise NotFound(f"no file {path}", "it holds a secret, and is 0600") from None
+        raise NotFound(
+            f"no file {path}", "make it: one line, the secret, mode 0600; or correct the setting that names it"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read {path}: {error}") from None
     if not 0 < len(text) <= SECRET_MAX or not text.isprintable():

@@ -197,7 +197,8 @@ def take_descriptors() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < DESCRIPTORS:
-        _LOG.warning("few files may be open", extra={"limit": wanted, "wanted": DESCRIPTORS})
+        hint = "fewer connections at once; more: ulimit -Hn, or LimitNOFILE= of systemd's unit"
+        _LOG.warning("few files may be open", extra={"limit": wanted, "wanted": DESCRIPTORS, "hint": hint})
 
 
 def _notify(state: str) -> None:

@@ -88,7 +88,10 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
     try:
         content: dict[str, object] = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise NotFound(f"no settings at {path}", "make a new installation with: jitgate init") from None
+        raise NotFound(
+            f"no settings at {path}",
+            "name the file: --config FILE or JITGATE_CONFIG; for a new installation: jitgate init",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}") from None
     for each in fields(Settings):

@@ -61,7 +61,12 @@ def sign_in(profile: Profile, options: Options, given: Given, *, pin: str = "") 
         as_realms(about)  # the right kind of service, before anybody types a password
         used = profile.provider or ("local" if profile.user else "")
         words = given.password_file is not None or given.code is not None or (bool(given.user) and not profile.provider)
-        way = choose(options, as_ways(about), given.provider, local=given.local or words, used=used)
+        ways = as_ways(about)
+        if given.device and not ways.providers:
+            raise NotFound("the service has no device flow, for it has no provider", "leave out --device")
+        if ways.providers and (given.device or not given.browser):
+            ways = replace(ways, local=False)  # whoever says how to get to a provider means one
+        way = choose(options, ways, given.provider, local=given.local or words, used=used)
         if way is None:
             profile, signer, answer = _by_password(service, profile, options, given)
         else:

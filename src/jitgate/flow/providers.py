@@ -87,8 +87,9 @@ def check_key(
 def provider_of(outside: Outside, unverified_name: str) -> Provider:
     provider = outside.elsewhere.providers.get(unverified_name)
     if provider is None:
-        names = " ".join(outside.elsewhere.providers) or "none"
-        raise NotFound(f"no provider {shown(unverified_name)}", f"there is {names}", code="no_provider")
+        names = " ".join(outside.elsewhere.providers)
+        hint = f"there is {names}" if names else "there is none: add a [[provider]] to jitgate.toml, then restart serve"
+        raise NotFound(f"no provider {shown(unverified_name)}", hint, code="no_provider")
     return provider
 
 

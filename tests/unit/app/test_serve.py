@@ -33,3 +33,4 @@ def test_fewer_than_needed_are_said(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     take_descriptors()
     assert taken == [(2048, 2048)]
     assert "few files" in caplog.text
+    assert "LimitNOFILE" in vars(caplog.records[0])["hint"]

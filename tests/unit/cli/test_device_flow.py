@@ -101,6 +101,21 @@ def test_a_provider_without_a_device_flow(machine: Machine, service: FakeService
     assert not person.threads
 
 
+def test_the_device_flow_is_not_replaced_by_a_password(machine: Machine, service: FakeService):
+    service.provider = {}
+    status, _, err = machine.jitctl("login", service.url, "--device")
+    assert status == 6
+    assert "no device flow" in err
+
+
+@pytest.mark.usefixtures("person", "slept")
+def test_who_asks_for_the_device_flow_is_not_asked_which_way(machine: Machine, service: FakeService):
+    """A password is none, and there is one provider."""
+    service.instead[f"POST /v1/sign-in/device/{KEY}"] = lambda _: service.signed_in_as("alice")
+    status, _, err = machine.jitctl("login", service.url, "--device")
+    assert status == 0, err
+
+
 # --- identities ---
 
 
