@@ -129,7 +129,7 @@ def run(arguments: list[str] | None = None) -> int:
         if (error.name or "").startswith("jitgate"):
             raise
         what = f"the base install, which runs jitctl and jitgate host trust, has no {error.name}"
-        return _say(what, "pip install 'jitgate[server]'", 1)
+        return _say(what, "install jitgate with the extra [server]", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         hint = "run it as root, or as the user who runs jitgate serve" if isinstance(error, PermissionError) else ""

@@ -27,7 +27,7 @@ def needs_extra(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except ModuleNotFoundError as error:
             what = f"role files need more than the base install: {error.name} is missing"
-            raise Error(what, "pip install 'jitgate[policy]'") from None
+            raise Error(what, "install jitgate with the extra [policy]") from None
 
     return run
 
@@ -39,7 +39,7 @@ def needs_extra(command: Callable[P, None]) -> Callable[P, None]:
 def check(options: Options, folder: str) -> None:
     """Check the role files in FOLDER as the service does when they are applied. Needs no sign-in.
 
-    Needs the extra `policy`: pip install 'jitgate[policy]'.
+    Needs jitgate's extra `policy`.
     """
     from jitgate.policy.folder import load_folder  # noqa: PLC0415  # see `needs_extra`
     from jitgate.policy.lint import lint  # noqa: PLC0415  # see `needs_extra`

@@ -143,7 +143,7 @@ def test_the_base_install_says_what_to_install(command: tuple[str, ...]):
     assert done.returncode == 1
     assert re.fullmatch(
         "jitgate: error: the base install, which runs jitctl and jitgate host trust, has no [a-z]+\n"
-        "jitgate: hint: pip install 'jitgate\\[server\\]'\n",
+        "jitgate: hint: install jitgate with the extra \\[server\\]\n",
         done.stderr,
     )
 

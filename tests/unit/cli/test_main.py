@@ -82,7 +82,7 @@ sys.exit(run(["policy", "check", os.curdir]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 1, done.stderr
     assert "jitctl: error: role files need more than the base install: " in done.stderr
-    assert done.stderr.endswith("jitctl: hint: pip install 'jitgate[policy]'\n")
+    assert done.stderr.endswith("jitctl: hint: install jitgate with the extra [policy]\n")
 
 
 @pytest.mark.parametrize("path", list(ALL), ids=" ".join)

@@ -61,7 +61,7 @@ def engine(url: URL, *, read_only: bool = False) -> Engine:
     try:
         from psycopg import IsolationLevel  # noqa: PLC0415  # an extra, which SQLite does without
     except ModuleNotFoundError:
-        raise BadInput("PostgreSQL needs psycopg", "pip install 'jitgate[server,postgres]'") from None
+        raise BadInput("PostgreSQL needs psycopg", "install jitgate with the extra [server,postgres]") from None
     made = create_engine(
         url.set(drivername="postgresql+psycopg", query=_CLIENT | dict(url.query)),
         hide_parameters=True,  # hashes and seeds are among them; errors go to the log

@@ -100,7 +100,7 @@ async def open_directory(settings: DirectorySettings, clock: Clock) -> AsyncIter
         from jitgate.adapters.ldap.directory import look, ssl_context  # noqa: PLC0415  # extra `ldap`, slow to import
     except ModuleNotFoundError as error:
         what = f"the settings name a directory, and {error.name} is not installed"
-        raise BadInput(what, "pip install 'jitgate[server,ldap]'") from None
+        raise BadInput(what, "install jitgate with the extra [server,ldap]") from None
 
     context, password = ssl_context(settings), read_secret(settings.bind_password_file)
     directory = CachedDirectory(
