@@ -16,6 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from xml.sax.saxutils import escape
 
 from tools.debian import MissingError, cache_folder, release, unpacked
 
@@ -86,6 +87,7 @@ def _from_package(part: Part, name: str) -> Path:
     program = next(iter(sorted(tree.glob(part.path))), None)
     if program is None:
         raise MissingError(f"{' '.join(part.packages)} holds no {part.path}", f"install {name} by hand")
+    _name_fonts(tree)
     entry = unpacked_folder() / name
     new = entry.with_name(f".{name}.{os.getpid()}")
     if os.access(program, os.X_OK) and ".so" not in name:
@@ -96,6 +98,17 @@ def _from_package(part: Part, name: str) -> Path:
         new.symlink_to(program)
     new.replace(entry)
     return entry
+
+
+FONTS = "fonts.conf"
+
+
+def _name_fonts(tree: Path) -> None:
+    """Where nothing is installed there are no fonts, and a browser that finds none ends."""
+    fonts = tree / "usr/share/fonts"
+    if fonts.is_dir():
+        where = f'<dir>{escape(str(fonts))}</dir><cachedir prefix="xdg">fontconfig</cachedir>'
+        (tree / FONTS).write_text(f'<?xml version="1.0"?>\n<fontconfig>{where}</fontconfig>\n')
 
 
 def start_script(program: Path, tree: Path) -> str:
@@ -110,6 +123,8 @@ def start_script(program: Path, tree: Path) -> str:
         )
     if (commands := tree / "usr/lib/git-core").is_dir():
         lines.append(f"export GIT_EXEC_PATH={shlex.quote(str(commands))}")
+    if (tree / FONTS).is_file():
+        lines.append(f"export FONTCONFIG_FILE={shlex.quote(str(tree / FONTS))}")
     lines.append(f'exec {shlex.join([str(program), *_own_options(program)])} "$@"')
     return "\n".join(lines) + "\n"
 

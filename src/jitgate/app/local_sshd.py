@@ -44,7 +44,8 @@ StrictModes no
 PrintMotd no
 {penalties}
 AcceptEnv LANG LC_*
-SetEnv LOCAL_HOST={name}
+# Its people find the programs that it is made of, wherever those were unpacked.
+SetEnv LOCAL_HOST={name} PATH={path}
 Subsystem sftp {sftp_server}
 """
 
@@ -134,7 +135,8 @@ def start(folder: Path, name: str, logins: tuple[str, ...], programs: Programs, 
     if account:
         _check_reachable(folder)
     environment = _users(folder, logins, uid, gid, programs)
-    options = {"name": name, "etc": etc, "address": address, "sftp_server": programs.sftp_server}
+    path = f"{Path(programs.ssh_keygen).parent}:/usr/local/bin:/usr/bin:/bin"
+    options = {"name": name, "etc": etc, "address": address, "sftp_server": programs.sftp_server, "path": path}
     sshd = [programs.sshd, "-f", str(config)]
     # Asked for after the change of user, which would clear it.
     dies_with_us = [programs.setpriv, "--pdeathsig", "TERM"]

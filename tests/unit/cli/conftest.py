@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +103,8 @@ def squeezed(line: str) -> str:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Mapping[str, Path]) -> Machine:
+    assert "ssh" in programs  # and they are on PATH
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     # where the machine's own user list says that it is, which is what ssh reads
