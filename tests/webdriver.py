@@ -19,6 +19,7 @@ _ARGUMENTS = (
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
+    "--remote-debugging-pipe",  # its driver would look for it at `localhost`, a name that a container may not know
 )
 
 
