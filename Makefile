@@ -38,7 +38,7 @@ check: env-dev ## lint, format, types, import rules, rules over the source tree,
 	@$(BIN)/pytest -m drift
 
 bench: env-bench ## what it costs, each figure beside a peer in the same run (ARGS='--only issue --json FILE')
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@parts=$$($(PYTHON) -m tools.parts --bin $(OPENSSH)) && PATH="$$parts:$$PATH" $(BIN)/python -m tests.bench $(ARGS)
 
 profile: env-bench ## where the service spends its time while it issues certificates (ARGS='--requests N')
 	@$(BIN)/python -m tests.bench.profile $(ARGS)
