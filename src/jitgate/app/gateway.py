@@ -13,8 +13,6 @@ from jitgate.gateway.tunnel import Tunnels
 from jitgate.sessions.path import GatewayPath
 from jitgate.sessions.ticket import ticket_key
 
-NODE_NAME_MAX = 255
-
 
 def gateway_path(settings: Settings) -> GatewayPath | None:
     """None where people connect directly: no TLS, so no tunnel."""
@@ -39,7 +37,7 @@ async def open_tunnels(settings: Settings, outside: Outside, telemetry: Telemetr
         return None
     context = tunnel_context()
     load_certificate(context, settings, outside.clock())
-    tunnels = Tunnels(outside, context, telemetry, socket.gethostname()[:NODE_NAME_MAX])
+    tunnels = Tunnels(outside, context, telemetry, socket.gethostname())
     await tunnels.start()
     return tunnels
 

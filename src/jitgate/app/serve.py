@@ -39,6 +39,7 @@ from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import watch_open_sessions
+from jitgate.flow.sessions import node_seen
 from jitgate.gateway.listen import WAITING_MAX, listen
 from jitgate.gateway.tunnel import SESSIONS_MAX
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
@@ -171,8 +172,7 @@ async def _load_tls(serving: Iterable[ssl.SSLContext], settings: Settings, outsi
 
 
 async def _reconcile(outside: Outside) -> None:
-    name, now = socket.gethostname(), outside.clock()
-    await outside.store.write(lambda tx: tx.nodes.seen(outside.node, name, now))
+    await node_seen(outside, socket.gethostname())
     if found := await reconcile(outside, settled=MINUTE):
         _LOG.warning("certificates were signed that never left", extra={"count": found})
 

@@ -43,7 +43,7 @@ def check_reason(value: str) -> str:
     """A person's free text: any language, one line, no control or invisible characters; else `BadInput`."""
     if len(value) > REASON_MAX:
         raise BadInput(f"the reason has {len(value)} characters", f"at most {REASON_MAX}")
-    if bad := next((c for c in value if unicodedata.category(c) in {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}), None):
+    if bad := next((c for c in value if unicodedata.category(c) in _INVISIBLE), None):
         raise BadInput(
             f"the reason has a control or invisible character U+{ord(bad):04X}", "use plain text on one line"
         )

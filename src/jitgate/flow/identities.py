@@ -1,15 +1,13 @@
 """Who a person is elsewhere: linked by the person, who shows that both are theirs, or by an operator."""
 
 from jitgate.audit.events import Actor, Event, EventType
-from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput, Conflict, Error, NotFound
 from jitgate.core.text import shown
 from jitgate.flow.caller import Caller, check_again, refusal_event
 from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.providers import ProviderEvidence, check_token, link, provider_of, use_token
+from jitgate.flow.providers import ProviderEvidence, check_token, identity_event, link, provider_of, use_token
 from jitgate.flow.sessions import end_kept_sessions
 from jitgate.identity.keys import parse_key_line
 from jitgate.identity.model import LinkedIdentity, Person
@@ -125,25 +123,14 @@ async def person_with_identities(outside: Outside, name: str) -> tuple[Person, l
 
 
 def _unlink(tx: Tx, outside: Outside, person: Person, actor: Actor, identity: LinkedIdentity) -> None:
-    now: Micros = outside.clock()
+    now = outside.clock()
     tx.identities.remove(identity.id)
     tx.sign_ins.end_all_of(person.id, now, issuer=identity.issuer, subject=identity.subject)
     why = "its identity was unlinked"
-    end_grants_of(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
-    end_kept_sessions(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
+    for end in (end_grants_of, end_kept_sessions):
+        end(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
     tx.move_epoch()
-    tx.log.append(
-        Event(
-            EventType.IDENTITY_UNLINKED,
-            "done",
-            now,
-            DEFAULT_REALM,
-            actor,
-            subject=person.id,
-            subject_name=person.name,
-            detail=(("issuer", identity.issuer), ("identity", identity.id)),
-        )
-    )
+    tx.log.append(identity_event(EventType.IDENTITY_UNLINKED, person, actor, now, identity))
 
 
 def _named(tx: Tx, name: str) -> Person:

@@ -9,8 +9,7 @@ new.
 
 from collections.abc import Callable
 
-from jitgate.audit.events import Actor, Event, EventType
-from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.audit.events import Actor
 from jitgate.core.errors import Denied
 from jitgate.flow.directory import directory_groups
 from jitgate.flow.grants import end_grants_of
@@ -18,6 +17,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
 from jitgate.flow.sessions import end_kept_sessions, kept_sessions
+from jitgate.flow.sign_in import end_sign_in
 from jitgate.grants.model import Grant
 from jitgate.identity.model import SignIn
 from jitgate.identity.sign_in import stood_for, with_groups
@@ -56,22 +56,8 @@ def _leave(tx: Tx, outside: Outside, sign_in: SignIn, code: str) -> None:
     mine = [each for each in tx.sign_ins.in_directory(now) if each.person_id == sign_in.person_id]
     for each in mine:
         in_force = each.ended_at is None and each.expires_at > now
-        if not in_force or (each.issuer, each.subject) != (sign_in.issuer, sign_in.subject):
-            continue
-        tx.move_epoch()
-        tx.sign_ins.end(each.id, now)
-        tx.log.append(
-            Event(
-                EventType.SIGN_IN_ENDED,
-                "done",
-                now,
-                DEFAULT_REALM,
-                SERVICE,
-                subject=each.person_id,
-                subject_name=person.name if person else "",
-                detail=(("sign_in", each.id), ("why", code)),
-            )
-        )
+        if in_force and (each.issuer, each.subject) == (sign_in.issuer, sign_in.subject):
+            end_sign_in(tx, each, SERVICE, now, code, whose=person)
 
 
 def _lost(tx: Tx, outside: Outside, sign_in: SignIn, groups: tuple[str, ...]) -> frozenset[str]:

@@ -184,16 +184,12 @@ def link(
     now = outside.clock()
     identity = LinkedIdentity(outside.new_id(now), person.id, issuer, subject, now)
     tx.identities.add(identity)
-    tx.log.append(
-        Event(
-            EventType.IDENTITY_LINKED,
-            "done",
-            now,
-            DEFAULT_REALM,
-            actor,
-            subject=person.id,
-            subject_name=person.name,
-            detail=(("issuer", issuer), ("identity", identity.id), ("how", how)),
-        )
-    )
+    tx.log.append(identity_event(EventType.IDENTITY_LINKED, person, actor, now, identity, ("how", how)))
     return identity
+
+
+def identity_event(
+    kind: EventType, person: Person, actor: Actor, now: Micros, identity: LinkedIdentity, *more: tuple[str, str]
+) -> Event:
+    detail = (("issuer", identity.issuer), ("identity", identity.id), *more)
+    return Event(kind, "done", now, DEFAULT_REALM, actor, subject=person.id, subject_name=person.name, detail=detail)

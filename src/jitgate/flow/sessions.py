@@ -32,7 +32,7 @@ from jitgate.sessions.ticket import Ticket, make_ticket, open_ticket
 
 LISTED_MAX = 200  # sessions in one answer; the log has the others
 KEPT_MAX = 10_000  # of one person: more than a gateway carries
-SILENT: Micros = 360 * SECOND  # a node that says nothing for so long has ended its sessions itself (gateway/open.py)
+SILENT: Micros = 360 * SECOND  # a node that says nothing for so long has ended its sessions itself (gateway/tunnel.py)
 _SERVICE = Actor("service")
 
 

@@ -15,7 +15,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import publish_key
 from jitgate.identity import passwords, throttle
-from jitgate.identity.model import RegisteredKey, SignIn, VerifiedIdentity
+from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.identity.sign_in import (
     LIFETIME,
     Accepted,
@@ -101,33 +101,34 @@ async def publish(outside: Outside, done: SignedIn, source: str, *, since: Micro
 
 
 def _end(tx: Tx, outside: Outside, done: SignedIn, source: str, why: str) -> None:
-    now, actor = outside.clock(), Actor("person", done.identity.person_id, done.identity.name)
-    tx.sign_ins.end(done.sign_in.id, now)
-    tx.move_epoch()
-    detail = (("sign_in", done.sign_in.id), ("why", why))
-    tx.log.append(Event(EventType.SIGN_IN_ENDED, "done", now, DEFAULT_REALM, actor, source=source, detail=detail))
+    actor = Actor("person", done.identity.person_id, done.identity.name)
+    end_sign_in(tx, done.sign_in, actor, outside.clock(), why, source=source)
 
 
 async def sign_out(outside: Outside, caller: Caller) -> None:
-    now = outside.clock()
+    now, mine = outside.clock(), caller.sign_in
+    await outside.store.write(lambda tx: end_sign_in(tx, mine, caller.actor, now, "signed out", source=caller.source))
 
-    def job(tx: Tx) -> None:
-        tx.sign_ins.end(caller.sign_in.id, now)
-        tx.move_epoch()
-        detail = (("sign_in", caller.sign_in.id), ("why", "signed out"))
-        tx.log.append(
-            Event(
-                EventType.SIGN_IN_ENDED,
-                "done",
-                now,
-                DEFAULT_REALM,
-                caller.actor,
-                source=caller.source,
-                detail=detail,
-            )
+
+def end_sign_in(
+    tx: Tx, sign_in: SignIn, actor: Actor, now: Micros, why: str, *, source: str = "", whose: Person | None = None
+) -> None:
+    """Inside a transaction. `whose`: its person, where somebody else ends it."""
+    tx.sign_ins.end(sign_in.id, now)
+    tx.move_epoch()
+    tx.log.append(
+        Event(
+            EventType.SIGN_IN_ENDED,
+            "done",
+            now,
+            DEFAULT_REALM,
+            actor,
+            subject=whose.id if whose else "",
+            subject_name=whose.name if whose else "",
+            source=source,
+            detail=(("sign_in", sign_in.id), ("why", why)),
         )
-
-    await outside.store.write(job)
+    )
 
 
 def _begin(

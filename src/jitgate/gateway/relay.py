@@ -8,16 +8,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from jitgate.gateway.carrier import OnEnd, OnMoved
 from jitgate.gateway.ready import readable, tried, writable
 from jitgate.sessions.session import Why
 
 CHUNK = 64 * 1024  # bytes held in one direction: four TLS records
-
-OnEnd = Callable[[str, Why | None, int, int], None]
-OnMoved = Callable[[int, int], None]
 
 
 @dataclass(slots=True)

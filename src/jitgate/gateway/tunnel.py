@@ -35,7 +35,7 @@ SESSIONS_MAX = 8192  # tunnels at a time of one node: some 100 MB of system memo
 LOOK_S = 0.25
 POLL_S = 10.0
 BLIND_S = 300.0
-BEAT_S = 60.0  # seconds between two signs of life in the database while something is carried
+BEAT_S = 60.0  # seconds between two signs of life while something is carried; a late one is tried again at each look
 CLOSE_AGAIN_S = 1.0
 STOP_S = 2.0  # seconds for the ends of all when the service stops
 
