@@ -19,6 +19,7 @@ TLS_S = 10.0  # seconds for a handshake
 READ_S = 30.0  # seconds that a client may leave an answer unread: nobody is waited for in the other direction either
 AHEAD_MAX = 8  # requests that may wait behind one that runs; each costs us a hundred times its bytes
 GRACE_S = 10  # seconds that running requests have when the service stops
+FAREWELL_S = 2.0  # seconds that a client without a request has then to end its TLS
 CONNECTIONS_MAX = 4096
 PER_ADDRESS_MAX = 256  # connections of one address, IPv6 by its /64: one machine does not use the others up
 
@@ -90,6 +91,11 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._peers[self._address]:
             del self._peers[self._address]
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if not self._in_request:  # closed just now: over TLS that waits for the client's own goodbye
+            self.loop.call_later(FAREWELL_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if not self._in_request:  # the base stops its timer of idleness at any byte

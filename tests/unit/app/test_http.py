@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from socket import create_server
+from socket import create_connection, create_server
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ class Site:
         self.held: asyncio.Event | None = None
         self.answer = b""  # instead of what it got
         self.server: HttpServer
+        self.stopped = asyncio.Event()
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
         self.calls.append(f"{scope['method']} {scope['path']} {scope['client'][0]}")
@@ -110,6 +112,7 @@ def serving(test: Test, tls: ssl.SSLContext | None = None) -> None:
             handlers = {Carries.HTTP: site.server.take} | ({Carries.TLS: site.server.take_tls} if tls else {})
             listening = asyncio.create_task(listen(listener, handlers))
             clock = asyncio.create_task(site.server.run())
+            clock.add_done_callback(lambda _: site.stopped.set())
             try:
                 await test(site)
             finally:
@@ -420,6 +423,22 @@ def test_a_handshake_that_does_not_end_is_ended(
 
     serving(test, server)
     assert not caplog.records
+
+
+def test_a_stop_does_not_wait_for_who_does_not_end_their_tls(tls: Contexts, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http, "FAREWELL_S", 0.1)
+    server, client = tls
+
+    async def test(site: Site) -> None:
+        loop, raw = asyncio.get_running_loop(), create_connection(("127.0.0.1", site.port))
+        with await loop.run_in_executor(None, partial(client.wrap_socket, raw, server_hostname="127.0.0.1")) as idle:
+            await loop.run_in_executor(None, idle.sendall, GET)
+            assert await loop.run_in_executor(None, idle.recv, 4096)
+            site.server.stop()
+            async with asyncio.timeout(http.GRACE_S / 2):
+                await site.stopped.wait()
+
+    serving(test, server)
 
 
 def test_a_stop_in_the_middle_of_handshakes(tls: Contexts, caplog: pytest.LogCaptureFixture):
