@@ -173,7 +173,7 @@ def test_what_cannot_be_joined_is_said_and_nothing_is_made(
             (join(database=f"sqlite:///{tmp_path}/x.db"), "only nodes on one PostgreSQL database go together"),
             (join(folder=tmp_path), "no log.key in"),
             (join(database=empty), "holds no installation"),
-            (join(database=url.replace("/test_", "/nothing_")), "does not let us in"),
+            (join(database=url.replace("/test_", "/nothing_")), "cannot get into the database"),
         ):
             assert done.returncode != 0
             assert words in done.stderr, done.stderr

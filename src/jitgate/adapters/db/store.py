@@ -221,7 +221,7 @@ def _readable(url: str) -> Iterator[None]:
     except DatabaseError as error:
         place = make_url(url)
         if place.get_backend_name() == postgres.BACKEND and isinstance(error, OperationalError):
-            what = f"the database does not let us in: {str(error.orig).splitlines()[0]}"
+            what = f"cannot get into the database: {str(error.orig).splitlines()[0]}"
             raise Unreachable(what, "does it run? is its URL right?") from None
         if getattr(error.orig, "sqlstate", "") == _MAY_NOT:
             what = f"{error.orig}".splitlines()[0]

@@ -50,6 +50,7 @@ def roles(config: Path, database: str | None, apply: bool, prefix: str) -> None:
 def upgrade(config: Path, database: str | None) -> None:
     """Bring the tables up to date with this version. jitgate serve does it too, where its user owns them."""
     upgrade_schema(database or settings_of(config).database_url)
+    click.echo("jitgate: the tables are those of this version", err=True)
 
 
 @click.command(
