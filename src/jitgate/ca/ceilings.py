@@ -1,13 +1,14 @@
 """The signer's own rules, applied to what it is about to sign. It trusts nothing that the service says.
 
 Rules for every certificate, in order:
-1. The kind: user keys sign for persons, host keys for hosts.
+1. The kind: user keys sign for persons, host keys for hosts, interception keys for the gateway's own names.
 2. It begins at most 2 minutes ago and not later than in 5 seconds: none is made in advance.
 3. It ends within the ceiling's lifetime, counted from now.
 4. The certified key is of a type that is allowed.
 5. The key id names grant and person, or host and realm.
 6. For a person: as many principals as allowed at most, each `LOGIN@SCOPE:NAME` with an allowed scope and login.
-   For a host: its own name and its alias under the realm's pattern, nothing else, and no address.
+   For a host: its own name and its alias under the realm's pattern, nothing else, no address, and no name that could be
+   the gateway's or another host's alias. For the gateway: a host's name with `.rec` behind it, never a host's.
 7. Extensions and critical options only from the lists.
 
 A rate for each key is counted apart (`next_slot`).
@@ -16,8 +17,15 @@ A rate for each key is counted apart (`next_slot`).
 from collections.abc import Iterator
 from typing import Final
 
-from jitgate.ca.names import host_of_key_id, is_name, is_user_key_id, looks_like_address
-from jitgate.ca.rules import ANY, Ceiling, HostCeiling, UserCeiling
+from jitgate.ca.names import (
+    host_of_key_id,
+    intercepted_of_key_id,
+    is_name,
+    is_taken,
+    is_user_key_id,
+    looks_like_address,
+)
+from jitgate.ca.rules import ANY, Ceiling, HostCeiling, InterceptionCeiling, UserCeiling
 from jitgate.core.clock import MINUTE, SECOND, Micros
 from jitgate.core.outcome import Check, failed
 from jitgate.core.text import shown
@@ -33,7 +41,9 @@ def broken(body: CertificateBody, ceiling: Ceiling, now: Micros) -> list[Check]:
     checks = _any(body, ceiling, now // SECOND)
     if isinstance(ceiling, UserCeiling):
         return [*checks, *_user(body, ceiling)]
-    return [*checks, *_host(body, ceiling)]
+    if isinstance(ceiling, HostCeiling):
+        return [*checks, *_host(body, ceiling)]
+    return [*checks, *_interception(body, ceiling)]
 
 
 def next_slot(free_at: Micros, ceiling: Ceiling, tick: Micros) -> Micros | None:
@@ -80,8 +90,17 @@ def _host(body: CertificateBody, ceiling: HostCeiling) -> Iterator[Check]:
     name = host_of_key_id(body.key_id, ceiling.realm)
     if name is None:
         yield failed("key_id", f"the key id does not name host and realm: {shown(body.key_id)}")
-    elif looks_like_address(name) or not {*body.principals} <= {name, name + ceiling.pattern[1:]}:
+    elif looks_like_address(name) or is_taken(name) or not {*body.principals} <= {name, name + ceiling.pattern[1:]}:
         yield failed("host_name", f"names that are not those of {name}: {shown(' '.join(body.principals))}")
+    yield from _listed("critical_option", body.critical_options, frozenset())
+
+
+def _interception(body: CertificateBody, ceiling: InterceptionCeiling) -> Iterator[Check]:
+    name = intercepted_of_key_id(body.key_id, ceiling.realm)
+    if name is None:
+        yield failed("key_id", f"the key id does not name interception and realm: {shown(body.key_id)}")
+    elif is_taken(name) or not {*body.principals} <= {f"{name}.rec", name + ceiling.pattern[1:]}:
+        yield failed("host_name", f"names that are not the gateway's for {name}: {shown(' '.join(body.principals))}")
     yield from _listed("critical_option", body.critical_options, frozenset())
 
 

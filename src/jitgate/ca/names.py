@@ -36,6 +36,26 @@ def host_of_key_id(text: str, realm: str) -> str | None:
     return host if text == host_key_id(realm, host) and is_name("host", host) else None
 
 
+def interception_names(realm: str, host: str) -> tuple[str, str]:
+    """What the gateway is called where it stands in for a host: short, and unique in the installation."""
+    return f"{host}.rec", f"{host}.{realm}.jitgate.rec"
+
+
+def interception_key_id(realm: str, host: str) -> str:
+    return f"jitgate interception={host} realm={realm}"
+
+
+def intercepted_of_key_id(text: str, realm: str) -> str | None:
+    """The host that a key id of `interception_key_id` names, if it is one of that realm."""
+    host = text.removeprefix("jitgate interception=").removesuffix(f" realm={realm}")
+    return host if text == interception_key_id(realm, host) and is_name("host", host) else None
+
+
+def is_taken(host: str) -> bool:
+    """A host's name that would be one of the gateway's, or another host's alias: no host has it."""
+    return host.endswith((".rec", ".jitgate")) or host in {"rec", "jitgate"}
+
+
 def is_name(kind: str, value: str) -> bool:
     try:
         check_name(kind, value)

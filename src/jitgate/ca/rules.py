@@ -6,7 +6,7 @@ missing one.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -15,7 +15,7 @@ from jitgate.core.clock import DAY, HOUR, SECOND
 from jitgate.core.errors import BadInput
 from jitgate.core.text import check_name, shown
 from jitgate.ssh.cert import MAX_PRINCIPALS
-from jitgate.ssh.pubkey import Algorithm
+from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key_line
 
 FILE_MAX: Final = 1 << 18  # bytes; some hundred realms
 _RATE_MAX: Final = 6_000_000  # a minute: 100,000/s, more than one process signs
@@ -26,6 +26,7 @@ _NO_KEYS: Final = (".pub", "~", ".tmp", ".new", ".swp")  # what lies beside keys
 _SCOPE: Final = re.compile(r"[a-z]{1,16}")
 _OPTION: Final = re.compile(r"[A-Za-z0-9@._-]{1,127}")
 _PATTERN: Final = re.compile(r"\*(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){2,8}")
+_REC: Final = re.compile(r"\*(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){1,8}\.rec")
 _ORIGIN: Final = re.compile(r"[a-z0-9][a-z0-9.:/_-]{0,254}")
 
 ANY: Final = "*"
@@ -48,6 +49,8 @@ class UserCeiling:
     key_algorithms: frozenset[str]
     rate_per_minute: int
     burst: int
+    trusted: tuple[PublicKey, ...] = ()
+    """Keys that are kept elsewhere (a backup) and may stand in lists of trust beside those that are held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,31 @@ class HostCeiling:
     key_algorithms: frozenset[str]
     rate_per_minute: int
     burst: int
+    trusted: tuple[PublicKey, ...] = ()
 
 
-Ceiling = UserCeiling | HostCeiling
+@dataclass(frozen=True, slots=True)
+class InterceptionCeiling:
+    """What the interception keys of one realm may sign: for a host's NAME, `NAME.rec` and NAME + `pattern` without its
+    `*`, which ends in `.rec` too. No host has such a name."""
+
+    realm: str
+    keys: tuple[str, ...]
+    max_lifetime_s: int
+    pattern: str
+    extensions: frozenset[str]
+    key_algorithms: frozenset[str]
+    rate_per_minute: int
+    burst: int
+    trusted: tuple[PublicKey, ...] = ()
+
+
+Ceiling = UserCeiling | HostCeiling | InterceptionCeiling
+_CEILINGS: Final[dict[CaKind, type[UserCeiling] | type[HostCeiling] | type[InterceptionCeiling]]] = {
+    CaKind.USER: UserCeiling,
+    CaKind.HOST: HostCeiling,
+    CaKind.INTERCEPTION: InterceptionCeiling,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +127,34 @@ def read_rules(text: str) -> Rules:
         content: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"signer.toml is not TOML: {error}") from None
-    _only(content, {"log", "user", "host"}, "signer.toml")
+    _only(content, {"log", "user", "host"}, "signer.toml", {CaKind.INTERCEPTION})
     log = _table(content["log"], "[log]")
     _only(log, {"key", "origin"}, "[log]")
     ceilings: list[Ceiling] = []
-    for kind, made in ((CaKind.USER, UserCeiling), (CaKind.HOST, HostCeiling)):
-        tables = content[kind]
+    for kind in _CEILINGS:
+        tables = content.get(kind, [])
         if not isinstance(tables, list):
             raise BadInput(f"signer.toml: {kind} is not a list of tables", f"write [[{kind}]]")
-        ceilings += [_ceiling(table, kind, made) for table in tables]
+        ceilings += [_ceiling(table, kind) for table in tables]
     rules = Rules(tuple(ceilings), _matching(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"]))
     _check_keys(rules)
     return rules
 
 
-def _ceiling(found: object, kind: CaKind, made: type[UserCeiling] | type[HostCeiling]) -> Ceiling:
-    where = f"[[{kind}]]"
+def kind_of(ceiling: Ceiling) -> CaKind:
+    return next(kind for kind, made in _CEILINGS.items() if isinstance(ceiling, made))
+
+
+def _ceiling(found: object, kind: CaKind) -> Ceiling:
+    where, made = f"[[{kind}]]", _CEILINGS[kind]
     table = _table(found, where)
     names = {field.name for field in fields(made)}
-    _only(table, names, where)
+    _only(table, names - {"trusted"}, where, {"trusted"})
     values: dict[str, object] = {}
-    for name in names:
+    for name in names & table.keys():
         try:
-            values[name] = _READERS[name](table[name])
+            read = _matching(_REC) if (kind, name) == (CaKind.INTERCEPTION, "pattern") else _READERS[name]
+            values[name] = read(table[name])
         except BadInput as error:
             raise BadInput(f"signer.toml: {where}: {name}: {error.what}", error.hint) from None
     return made(**values)  # type: ignore[arg-type]  # each value came from its field's reader
@@ -134,6 +164,10 @@ def _check_keys(rules: Rules) -> None:
     files = [file for each in rules.ceilings for file in each.keys] + [rules.log_key]
     if twice := next((file for file in files if files.count(file) > 1), None):
         raise BadInput(f"signer.toml: the key {shown(twice)} stands there twice", "each key is for one realm and kind")
+    if twice_trusted := _twice([key for each in rules.ceilings for key in each.trusted]):
+        raise BadInput(
+            f"signer.toml: the key {twice_trusted.fingerprint} is trusted twice", "each key is for one realm and kind"
+        )
     begun = [[file[:-1] for file in each.keys if file.endswith(ANY)] for each in rules.ceilings]
     for place, mine in enumerate(begun):
         for one, other in ((one, other) for others in begun[place + 1 :] for other in others for one in mine):
@@ -145,15 +179,20 @@ def _check_keys(rules: Rules) -> None:
         raise BadInput("signer.toml: a realm has two tables of one kind", "list all its keys in one table")
 
 
+def _twice(keys: list[PublicKey]) -> PublicKey | None:
+    return next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+
+
 def _table(found: object, where: str) -> dict[str, object]:
     if not isinstance(found, dict):
         raise BadInput(f"signer.toml: {where} is not a table")
     return found
 
 
-def _only(found: dict[str, object], names: Iterable[str], where: str) -> None:
-    if unknown := sorted(found.keys() - set(names)):
-        raise BadInput(f"{where}: unknown name {shown(unknown[0])}", f"known are {', '.join(sorted(names))}")
+def _only(found: dict[str, object], names: Iterable[str], where: str, optional: Iterable[str] = ()) -> None:
+    known = {*names, *optional}
+    if unknown := sorted(found.keys() - known):
+        raise BadInput(f"{where}: unknown name {shown(unknown[0])}", f"known are {', '.join(sorted(known))}")
     if missing := sorted(set(names) - found.keys()):
         raise BadInput(f"{where}: {missing[0]} is missing", "nothing is allowed by leaving a line out")
 
@@ -199,6 +238,12 @@ def _algorithm(value: object) -> str:
     return str(value)
 
 
+def _public_keys(value: object) -> tuple[PublicKey, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadInput("not a list of public keys", 'trusted = ["ssh-ed25519 AAAA... backup"]')
+    return tuple(parse_public_key_line(line)[0] for line in value)
+
+
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     "realm": lambda value: check_name("realm", str(value)),
     "keys": _each(_matching(_KEY_FILES), 1),
@@ -211,12 +256,14 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
     "extensions": _set(_matching(_OPTION)),
     "critical_options": _set(_matching(_OPTION)),
     "key_algorithms": _set(_algorithm),
+    "trusted": _public_keys,
     "rate_per_minute": _number(1, _RATE_MAX),
     "burst": _number(1, _RATE_MAX),
 }
 
 _HEAD: Final = """\
-# What the signer's keys may sign at most, whatever the service asks for. The signer reads this file when it starts.
+# What the signer's keys may sign at most, whatever the service asks for. The signer reads this file when it starts and
+# whenever it changes; one with a mistake changes nothing, and jitgate ca ls says so.
 # `keys` are files in the folder of CA keys; one that ends in * is every file that begins so, also one that comes later.
 # Lower these to what your roles need: a service that somebody took over gets certificates within them.
 
@@ -259,13 +306,36 @@ rate_per_minute = 600
 """
 
 
-def default_rules(origin: str, realm: str, *, user_key: str, host_key: str, log_key: str) -> str:
+_INTERCEPTION: Final = """
+[[interception]]
+realm = "{realm}"
+keys = ["{key}", "{key}-*"]
+max_lifetime_s = {lifetime}
+# names that no host has: NAME.rec, and NAME under this pattern
+pattern = "*.{realm}.jitgate.rec"
+extensions = []
+key_algorithms = [{algorithms}]
+burst = 2000
+rate_per_minute = 600
+"""
+
+
+def default_rules(
+    origin: str, realm: str, *, user_key: str, host_key: str, log_key: str, interception_key: str = ""
+) -> str:
     """The text of the file that a new installation begins with."""
+    keys = {CaKind.USER: user_key, CaKind.HOST: host_key, CaKind.INTERCEPTION: interception_key}
+    return _HEAD.format(log=log_key, origin=origin) + realm_tables(realm, keys)
+
+
+def realm_tables(realm: str, keys: Mapping[CaKind, str]) -> str:
+    """The tables of one realm. `keys`: the first key's file for each kind; none for an empty name."""
     algorithms = "\n  " + "\n  ".join(f'"{each}",' for each in Algorithm) + "\n"
-    # a person's: the longest that a role may ask for; a host's: what `jitgate host add` asks for
-    user_s, host_s = 24 * HOUR // SECOND, 90 * DAY // SECOND
-    return (
-        _HEAD.format(log=log_key, origin=origin)
-        + _USER.format(realm=realm, key=user_key, lifetime=user_s, algorithms=algorithms)
-        + _HOST.format(realm=realm, key=host_key, lifetime=host_s, algorithms=algorithms)
+    # a person's: the longest that a role may ask for; a host's: what `jitgate host add` asks for; the gateway's: a day
+    lifetimes = {CaKind.USER: 24 * HOUR, CaKind.HOST: 90 * DAY, CaKind.INTERCEPTION: DAY}
+    texts = {CaKind.USER: _USER, CaKind.HOST: _HOST, CaKind.INTERCEPTION: _INTERCEPTION}
+    return "".join(
+        texts[kind].format(realm=realm, key=key, lifetime=lifetimes[kind] // SECOND, algorithms=algorithms)
+        for kind, key in keys.items()
+        if key
     )

@@ -17,7 +17,15 @@ import json
 from typing import Final
 
 from jitgate.ca.model import CertSpec
-from jitgate.ca.names import host_key_id, looks_like_address, principal, user_key_id
+from jitgate.ca.names import (
+    host_key_id,
+    interception_key_id,
+    interception_names,
+    is_taken,
+    looks_like_address,
+    principal,
+    user_key_id,
+)
 from jitgate.core.clock import DAY, SECOND, Micros
 from jitgate.core.errors import BadInput, Conflict, Denied
 from jitgate.core.text import check_name, shown
@@ -29,6 +37,7 @@ from jitgate.ssh.pubkey import PublicKey
 BACKDATE_S: Final = 60  # a host's clock may be this far behind ours
 HOST_DAYS: Final = 90
 HOST_DAYS_MAX: Final = 398
+INTERCEPTION_S: Final = 3600  # the gateway makes a new one when it needs one
 METADATA: Final = "metadata@jitgate"
 
 
@@ -71,6 +80,8 @@ def shape_host(
         raise BadInput(f"not the alias of {name} in {realm}: {shown(alias)}")
     if looks_like_address(name):
         raise BadInput(f"a host name that is an address: {shown(name)}", "give the host a name of its own")
+    if is_taken(name):
+        raise BadInput(f"a host name that ends as no host's may: {shown(name)}", "not in .rec or .jitgate")
     if not 1 <= days <= HOST_DAYS_MAX:
         raise BadInput(f"a host certificate for {days} days", f"from 1 to {HOST_DAYS_MAX}")
     now_s = now // SECOND
@@ -82,6 +93,31 @@ def shape_host(
         principals=(alias, name),
         valid_after_s=now_s - BACKDATE_S,
         valid_before_s=now_s + days * DAY // SECOND,
+        critical_options=(),
+        extensions=(),
+        ca=ca,
+    )
+
+
+def shape_interception(
+    realm: str, name: str, key: PublicKey, ca: PublicKey, now: Micros, *, seconds: int = INTERCEPTION_S
+) -> CertSpec:
+    """The certificate that the gateway shows where it stands in for the host `name`: never one of the host's own names.
+
+    Raises `BadInput`.
+    """
+    check_name("host", name)
+    if is_taken(name):
+        raise BadInput(f"no host's name: {shown(name)}", "the name of a host, without .rec")
+    now_s = now // SECOND
+    return CertSpec(
+        realm=realm,
+        type=CertType.HOST,
+        key=key,
+        key_id=interception_key_id(realm, name),
+        principals=interception_names(realm, name),
+        valid_after_s=now_s - BACKDATE_S,
+        valid_before_s=now_s + seconds,
         critical_options=(),
         extensions=(),
         ca=ca,

@@ -21,8 +21,7 @@ from typing import Final
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot
 from jitgate.ca.model import HeldKey, HeldKeys, LogHead, RefusedFile, SignedEntry, SignerRefusal, SignRequest
-from jitgate.ca.realms import CaKind
-from jitgate.ca.rules import Ceiling, Rules, UserCeiling
+from jitgate.ca.rules import Ceiling, Rules, kind_of
 from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
 from jitgate.core.clock import Clock, Micros
 from jitgate.core.errors import BadInput, Unsafe
@@ -134,7 +133,7 @@ class Desk:
 
     def keys(self) -> HeldKeys:
         held = tuple(
-            HeldKey(each.ceiling.realm, _kind(each.ceiling), key, each.file, each.kept)
+            HeldKey(each.ceiling.realm, kind_of(each.ceiling), key, each.file, each.kept)
             for key, each in self._held.items()
         )
         refused = tuple(self.refused[file] for file in sorted(self.refused))
@@ -218,10 +217,6 @@ class Desk:
 
 
 _FORKED: Final = "the database is older than the log key's last signature, or was changed: jitgate audit verify"
-
-
-def _kind(ceiling: Ceiling) -> CaKind:
-    return CaKind.USER if isinstance(ceiling, UserCeiling) else CaKind.HOST
 
 
 def _entry(held: _Held, body: CertificateBody, tbs: bytes, now: Micros) -> SignedEntry:
