@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jitgate.app.http import HttpServer
 from jitgate.app.settings import Settings, split_address
+from jitgate.core.addresses import is_loopback
 from jitgate.core.errors import BadInput, Conflict
 from jitgate.gateway.listen import Carries, Handler
 from jitgate.gateway.settings import Network
@@ -32,7 +33,7 @@ def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None) ->
     plain: Handler = partial(_take_plain, http)
     handlers: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.HTTP: plain}
     if settings.url.startswith("https:"):
-        handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: plain if _is_loopback(host) else _refuse_plain}
+        handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: plain if is_loopback(host) else _refuse_plain}
     if tunnels:
         handlers[Carries.TUNNEL] = tunnels.take
     ports = [Port(open_listener(host, number), handlers, gateway.proxies if gateway.proxy_on == "all" else ())]
@@ -62,12 +63,8 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 def check_plain(settings: Settings) -> None:
     host, _ = split_address(settings.listen)
-    if settings.url.startswith("http:") and not _is_loopback(host):
+    if settings.url.startswith("http:") and not is_loopback(host):
         raise BadInput("plain HTTP beyond this machine", "make the url https://... or listen on 127.0.0.1")
-
-
-def _is_loopback(host: str) -> bool:
-    return host in {"127.0.0.1", "::1", "localhost"}
 
 
 async def _take_plain(http: HttpServer, connection: socket.socket, source: str) -> None:

@@ -7,7 +7,6 @@ import json
 import re
 import tomllib
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from jitgate.cli.answers import Row, as_row, text
 from jitgate.cli.command import FORMATS, Options
 from jitgate.cli.files import config_home, private_folder, read_own, read_private, state_home, write_private
+from jitgate.core.addresses import is_loopback
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput, NotFound, NotSignedIn, UsageError
 from jitgate.core.ids import is_id
@@ -82,13 +82,6 @@ def parse_url(typed: str) -> tuple[str, str]:
     if parts.scheme == "http" and pin:
         raise UsageError("a fingerprint is of a TLS authority, and plain http has none", "use https://")
     return origin, pin[1].lower() if pin else ""
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_profile_name(name: str) -> str:

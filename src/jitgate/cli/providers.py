@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from jitgate.cli import terminal
 from jitgate.cli.answers import Row, as_row, rows, text, texts
 from jitgate.cli.command import Options
-from jitgate.cli.profile import is_loopback
+from jitgate.core.addresses import is_loopback
 from jitgate.core.errors import BadInput, NotFound, UsageError
 from jitgate.core.text import shown
 from jitgate.identity.nonce import check_provider

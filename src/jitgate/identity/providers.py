@@ -1,7 +1,9 @@
 """An identity provider as the settings describe it (`[[provider]]`): what it says is believed within these bounds."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from jitgate.core.addresses import is_loopback
 from jitgate.core.clock import MINUTE, Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.secret import Secret
@@ -14,7 +16,6 @@ ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "E
 """All that ID tokens may be signed with: asymmetric ones (RFC 7518, RFC 8037)."""
 
 DAY_MINUTES = 24 * 60
-LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +115,9 @@ def check_providers(providers: tuple[ProviderSettings, ...]) -> None:
 
 def _check_url(url: str) -> None:
     """An issuer: https, or plain HTTP on this machine; no query, no fragment (OpenID Connect Discovery 1.0, 3)."""
-    origin = origin_of(url)
-    local = origin.startswith("http://") and origin.removeprefix("http://").rpartition(":")[0] in LOOPBACK
-    if not (url.startswith("https://") or (url.startswith("http://") and local)) or len(url) > 255:  # noqa: PLR2004  # a column's length
+    origin_of(url)  # refuses what has no host
+    local = is_loopback(urlsplit(url).hostname or "")
+    if not url.startswith(("https://", "http://") if local else "https://") or len(url) > 255:  # noqa: PLR2004  # a column's length
         raise BadInput(f"not an issuer: {shown(url)}", "https://...; plain HTTP only on 127.0.0.1")
     if not url.isascii() or not url.isprintable() or any(mark in url for mark in " ?#"):
         raise BadInput(f"not an issuer: {shown(url)}", "no query, no fragment")

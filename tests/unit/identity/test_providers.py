@@ -20,6 +20,7 @@ def settings(**more: Any) -> ProviderSettings:
         "https://accounts.google.com",
         "https://idp.example.com/realms/corp/",
         "http://127.0.0.1:5556",
+        "http://[::1]",
         "http://[::1]:5556/dex",
     ],
 )

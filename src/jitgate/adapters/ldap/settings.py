@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from jitgate.core.addresses import is_loopback
 from jitgate.core.errors import BadInput
 from jitgate.core.text import shown
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PORTS = {"ldap": 389, "ldaps": 636}
 
 
@@ -71,7 +71,7 @@ class DirectorySettings:
     @property
     def start_tls(self) -> bool:
         """Plain LDAP only where nobody else hears it, and no authority is named to check."""
-        return not self.ldaps and (self.host not in LOOPBACK or bool(self.ca_file))
+        return not self.ldaps and (not is_loopback(self.host) or bool(self.ca_file))
 
     @property
     def look_s(self) -> float:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from jitgate.core.addresses import is_loopback
 from jitgate.core.errors import BadInput
 
 STORES: Final = ("database", "vault")
 TIMEOUT_MS: Final = range(100, 10_001)  # a request to the service has 15 s altogether
 _PATH: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class KeysSettings:
             raise BadInput("url is not the address of a Vault", "https://vault.example.org:8200")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise BadInput("url holds more than an address", "https://vault.example.org:8200")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise BadInput("url is plain HTTP beyond this machine", "https://..., with ca_file if it is your own CA")
         for name in ("mount", "prefix", "auth_mount"):
             if not _PATH.fullmatch(getattr(self, name)) or ".." in getattr(self, name):

@@ -8,7 +8,7 @@ import click
 from jitgate.app.commands.options import config_option, examples
 from jitgate.app.installation import join_installation, make_installation
 from jitgate.app.settings import Settings, split_address
-from jitgate.cli.profile import is_loopback
+from jitgate.core.addresses import is_loopback
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import Unsafe, UsageError
 from jitgate.identity.proof import origin_of
