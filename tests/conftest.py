@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -30,6 +31,12 @@ UNIT = Path(__file__).parent / "unit"
 hypothesis.settings.register_profile("here", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("here"), derandomize=True)
 hypothesis.settings.load_profile("ci" if IN_CI else "here")
+
+
+# Who starts a job in the background ignores these for it, and the programs under test would inherit that.
+for _each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_each) is signal.SIG_IGN:
+        signal.signal(_each, signal.default_int_handler if _each is signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
