@@ -5,17 +5,16 @@ import os
 import socket
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
-from jitgate.adapters.signers.files import load_text
 from jitgate.adapters.signers.harden import harden
 from jitgate.adapters.signers.ledger import Ledger
+from jitgate.adapters.signers.rules_file import RulesFile
 from jitgate.adapters.signers.server import serve
 from jitgate.adapters.signers.watch import Watch
-from jitgate.ca.rules import FILE_MAX, read_rules
 from jitgate.core.clock import Micros, system_clock
 from jitgate.core.errors import Error, UsageError
 
@@ -27,7 +26,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     connection = _inherited(fd)
     try:
         harden(fd)
-        desk, ledger, watch = _open(keys, rules, state)
+        desk, ledger, look = _open(keys, rules, state)
     except Error as error:
         connection.sendall(protocol.put_failed(error.what, error.hint))
         return _said(error.what)
@@ -36,7 +35,7 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
         return _said(str(error))
     gc.freeze()  # what is there now stays: it need not be looked through for garbage
     try:
-        serve(connection, desk, ledger, partial(watch.look, desk))
+        serve(connection, desk, ledger, look)
     except Error as error:
         return _said(f"the service sent what it may not: {error.what}")
     except (BrokenPipeError, ConnectionResetError):
@@ -46,13 +45,18 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     return 0
 
 
-def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Watch]:
-    found = read_rules(load_text(rules, FILE_MAX))
+def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Callable[[], None]]:
+    file = RulesFile(rules)
     ledger = Ledger(state, patience_s=PATIENCE_S)
-    watch = Watch(keys, found)
-    desk = Desk(found, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)
+    watch = Watch(keys, file.rules)
+    desk = Desk(file.rules, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)
     desk.refused = watch.refused
-    return desk, ledger, watch
+
+    def look() -> None:
+        file.look(desk, watch)
+        watch.look(desk)
+
+    return desk, ledger, look
 
 
 def _inherited(fd: int) -> socket.socket:

@@ -91,6 +91,8 @@ class Desk:
         self._held: dict[PublicKey, _Held] = {}
         self.refused: dict[str, RefusedFile] = {}
         """Files that are not used, by name; whoever looks into the folder keeps it."""
+        self.rules_refused: RefusedFile | None = None
+        """A text of the rules that is not followed."""
         for name, key in keys.items():
             if name != rules.log_key:
                 self.hold(name, key)
@@ -120,6 +122,19 @@ class Desk:
         mark = key.public.fingerprint
         self._held[key.public] = _Held(file, key, mark, ceiling, self._serials.get(mark, 0))
 
+    def follow(self, rules: Rules) -> None:
+        """From now on within these rules: keys that no table means are let go, the others have their new ceilings.
+
+        The log key and the origin stay what they were.
+        """
+        self._rules = rules
+        for each in list(self._held.values()):
+            ceiling = rules.ceiling_of(each.file)
+            if ceiling is None:
+                self.let_go(each.file)
+            else:
+                each.ceiling = ceiling
+
     def let_go(self, file: str) -> bool:
         """Sign no more with any key that was in this file; whether there was one."""
         gone = [key for key, each in self._held.items() if each.file == file]
@@ -137,6 +152,8 @@ class Desk:
             for key, each in self._held.items()
         )
         refused = tuple(self.refused[file] for file in sorted(self.refused))
+        if self.rules_refused:
+            refused = (self.rules_refused, *refused)
         return HeldKeys(held, self._log.public, self._origin, self._head, refused)
 
     def sign(self, requests: Sequence[SignRequest]) -> list[bytes | SignerRefusal]:

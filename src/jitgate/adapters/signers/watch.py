@@ -60,6 +60,14 @@ class Watch:
                 raise mine[0] if mine else NotFound(f"no key in {self._folder} for {' '.join(ceiling.keys)}")
         return loaded | {self._rules.log_key: log}
 
+    def follow(self, rules: Rules) -> None:
+        """From now on by these. Files that no table means any more are forgotten."""
+        self._rules = rules
+        for name in {*self._done, *self.refused}:
+            if rules.ceiling_of(name) is None:
+                self._done.pop(name, None)
+                self.refused.pop(name, None)
+
     def look(self, desk: Desk) -> None:
         """Tell the desk what changed. Never raises: whatever is wrong is said of the file."""
         names = {*self._names(), *self._done, *self.refused}
