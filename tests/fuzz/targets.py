@@ -6,6 +6,7 @@ be written again as the same bytes.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -38,6 +39,8 @@ from jitgate.ssh.cert import (
     parse_to_be_signed,
     to_be_signed,
 )
+from jitgate.ssh.krl import Certificates, Krl, dump_krl, merge, parse_krl
+from jitgate.ssh.krl_serials import Serials
 from jitgate.ssh.private import dump_private_key, load_private_key
 from jitgate.ssh.pubkey import Algorithm, parse_public_key, parse_public_key_line
 
@@ -162,6 +165,18 @@ def discovery(data: bytes) -> None:
             assert url.isprintable()
 
 
+def krl(data: bytes) -> None:
+    found = parse_krl(data)
+    assert parse_krl(dump_krl(found)) == without_nothing(found)
+    assert parse_krl(merge([data], version=found.version, generated=found.generated, comment=found.comment)) == found
+
+
+def without_nothing(found: Krl) -> Krl:
+    """An authority of which nothing is revoked is not written."""
+    empty = Certificates()
+    return replace(found, certificates={ca: some for ca, some in found.certificates.items() if some != empty})
+
+
 def redirect(data: bytes) -> None:
     fields = fields_of(data.decode("utf-8", "surrogateescape"))
     assert len(fields) <= 20
@@ -186,6 +201,12 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     ]
     signatures = [sshsig.encode(k.public, SPACE, k.sign(sshsig.signed_bytes(SPACE, MESSAGE))) for k in keys]
     bodies = [to_be_signed(c.body, c.nonce) for c in certificates]
+    some = Certificates(Serials([(1, 9), (40, 40), (44, 44), (900, 2**40)]), frozenset([b"jitgate grant=01"]))
+    lists = [
+        Krl(),
+        Krl(1, 2, b"x", {keys[0].public.blob: some, b"": Certificates(key_ids=some.key_ids)}),
+        Krl(keys=frozenset(k.public.blob for k in keys), sha1=frozenset([b"1" * 20]), sha256=frozenset([b"2" * 32])),
+    ]
     files = [dump_private_key(software_key(a, 0), "al@laptop").reveal() for a in SOFTWARE]
     files += [
         software_key(a, 0)._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for a in SOFTWARE
@@ -206,6 +227,7 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "key_set": (key_set, [KEY_SET]),
         "discovery": (discovery, [DISCOVERY, DISCOVERY.replace(b"https://idp.example.com", b"http://127.0.0.1:5556")]),
         "redirect": (redirect, [b"http://127.0.0.1:4000/callback?code=abc&state=s&iss=https%3A%2F%2Fidp.example.com"]),
+        "krl": (krl, [dump_krl(each) for each in lists]),
         "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
     }
 
