@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 from jitgate.audit.events import Event
 from jitgate.audit.log import Columns
 from jitgate.audit.query import Query
-from jitgate.ca.realms import Authority, Phase
+from jitgate.ca.realms import Authority, CaKind, Phase
+from jitgate.ca.rotation import Rotation
 from jitgate.core.clock import Micros
 from jitgate.grants.model import Grant
 from jitgate.identity.keys import Standing
@@ -148,6 +149,14 @@ class Certificates(Protocol):
         """When each host, by its id, was given its newest certificate."""
         ...
 
+    def last_end(self, authority_id: str) -> Micros | None:
+        """When the last of the certificates by that key ends, or ended; None if there is none."""
+        ...
+
+    def last_end_of_older(self, realm: str, kind: CaKind, issued_before: Micros) -> Micros | None:
+        """The same for all of a realm and kind that were issued before that moment."""
+        ...
+
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
         """Serial and end of each certificate of the grant that is still valid."""
         ...
@@ -159,6 +168,27 @@ class Authorities(Protocol):
     def set_phase(self, authority_id: str, phase: Phase) -> None: ...
     def take_serials(self, authority_id: str, count: int) -> int:
         """Reserve `count` serials; the first of them."""
+        ...
+
+
+class Realms(Protocol):
+    def add(self, name: str, at: Micros) -> None: ...
+    def all(self) -> list[tuple[str, Micros]]:
+        """Name, and when it was added; the oldest first."""
+        ...
+
+    def leave(self, person_id: str, realm: str, at: Micros) -> None: ...
+    def come_back(self, person_id: str, realm: str) -> bool:
+        """False for somebody who had not left."""
+        ...
+
+
+class Rotations(Protocol):
+    def add(self, rotation: Rotation) -> None: ...
+    def change(self, rotation: Rotation) -> None: ...
+    def running(self) -> list[Rotation]: ...
+    def latest(self, limit: int) -> list[Rotation]:
+        """Newest first, ended ones too."""
         ...
 
 
@@ -241,6 +271,10 @@ class Tx(Protocol):
     def certificates(self) -> Certificates: ...
     @property
     def authorities(self) -> Authorities: ...
+    @property
+    def realms(self) -> Realms: ...
+    @property
+    def rotations(self) -> Rotations: ...
     @property
     def sessions(self) -> Sessions: ...
     @property

@@ -41,6 +41,8 @@ class Person:
     admin: bool
     disabled_at: Micros | None
     created_at: Micros
+    left: frozenset[str] = frozenset()
+    """Realms in which they have nothing any more."""
 
     def __post_init__(self) -> None:
         _check_id("person", self.id)
@@ -62,6 +64,8 @@ class VerifiedIdentity:
     factors: Factors
     unknown: str = ""
     """Why the groups are not known, in words: nothing is decided on such an identity."""
+    left: frozenset[str] = frozenset()
+    """Realms in which nothing is given to them."""
 
     def __post_init__(self) -> None:
         _check_id("person", self.person_id)

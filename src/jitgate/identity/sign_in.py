@@ -242,6 +242,7 @@ def _local(person: Person, factors: Factors) -> VerifiedIdentity:
         groups=person.groups,
         admin=person.admin,
         factors=factors,
+        left=person.left,
     )
 
 
@@ -258,4 +259,5 @@ def _elsewhere(
         admin=person.admin,
         factors=factors,
         unknown=unknown,
+        left=person.left,
     )

@@ -1,7 +1,8 @@
 """May they? The decision.
 
 Rules, in order:
-0. Somebody whose groups are not known is refused: a deny rule could be for one of them.
+0. Somebody whose groups are not known is refused: a deny rule could be for one of them. So is somebody who has left
+   the host's realm, whatever its roles say.
 1. The roles that cover the host are examined; with `ask.role`, that allow role and every deny rule. Other roles never
    speak. No role, no access.
 2. A deny rule that applies wins, whatever else is allowed. One that cannot tell (a crash) applies. It is asked about
@@ -65,6 +66,9 @@ def decide(
     if identity.unknown:
         hint = "try again; if it stays, tell who runs this service"
         return Deny("groups_unknown", identity.unknown, hint, "", ask.login or "", (), "", ())
+    if facts.host.realm in identity.left:
+        why, hint = f"you have left the realm {facts.host.realm}", f"ask who runs {facts.host.realm}"
+        return Deny("left_realm", why, hint, "", ask.login or "", (), "" if bundle is None else bundle.digest, ())
     if bundle is None:
         return Deny("no_policy", "no policy is in force", "apply a policy", "", ask.login or "", (), "", ())
     if ask.role is not None and (ask.role not in bundle.rules or bundle.rules[ask.role].denies):

@@ -60,6 +60,8 @@ def reachable(
     index = make_index(standing.rule for standing in standings.values())
     found = []
     for host in hosts:
+        if host.realm in identity.left:
+            continue
         covering = [standings[rule.order] for rule in index.covering(host)]
         if answers := _answers(covering, host, question):
             found.append((host.name, answers))

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.prepared import Prepared, Values
-from jitgate.ca.realms import Authority
+from jitgate.ca.realms import Authority, CaKind
 from jitgate.core.clock import SECOND, Micros
 from jitgate.grants.model import Grant
 from jitgate.sessions.model import Host
@@ -59,6 +59,19 @@ class Certificates:
         newest = select(t.certificate.c.host_id, func.max(t.certificate.c.issued_at).label("at"))
         chosen = newest.where(t.certificate.c.host_id.is_not(None)).group_by(t.certificate.c.host_id)
         return {row.host_id: row.at for row in self._c.execute(chosen)}
+
+    def last_end(self, authority_id: str) -> Micros | None:
+        self.write_pending()
+        by_key = select(func.max(t.certificate.c.valid_before)).where(t.certificate.c.ca_key_id == authority_id)
+        end: Micros | None = self._c.execute(by_key).scalar_one()
+        return end
+
+    def last_end_of_older(self, realm: str, kind: CaKind, issued_before: Micros) -> Micros | None:
+        self.write_pending()
+        keys = select(t.ca_key.c.id).where((t.ca_key.c.realm_id == realm) & (t.ca_key.c.kind == kind))
+        older = t.certificate.c.ca_key_id.in_(keys) & (t.certificate.c.issued_at < issued_before)
+        end: Micros | None = self._c.execute(select(func.max(t.certificate.c.valid_before)).where(older)).scalar_one()
+        return end
 
     def of_grant(self, grant_id: str, valid_at: Micros) -> list[tuple[int, Micros]]:
         self.write_pending()

@@ -80,6 +80,21 @@ class People:
             members = members.where(t.person_group.c.person_id == rows[0].id)
         for person_id, name in self._c.execute(members) if rows else ():
             groups[person_id].append(name)
+        left: dict[str, list[str]] = {row.id: [] for row in rows}
+        leavers = select(t.realm_leaver.c.person_id, t.realm_leaver.c.realm_id)
+        if len(rows) == 1:
+            leavers = leavers.where(t.realm_leaver.c.person_id == rows[0].id)
+        for person_id, realm in self._c.execute(leavers) if rows else ():
+            left[person_id].append(realm)
         return [
-            Person(row.id, row.name, tuple(groups[row.id]), row.admin, row.disabled_at, row.created_at) for row in rows
+            Person(
+                row.id,
+                row.name,
+                tuple(groups[row.id]),
+                row.admin,
+                row.disabled_at,
+                row.created_at,
+                frozenset(left[row.id]),
+            )
+            for row in rows
         ]

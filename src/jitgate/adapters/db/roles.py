@@ -31,12 +31,13 @@ _CHANGES: Mapping[str, str] = {
     "outbox": "sent_at",
     "person": "disabled_at",
     "person_key": "removed_at",
+    "rotation": "step waived step_at ended_at",
     "serial_counter": "next",
     "session": "ended_at end_reason up down kill_at",
     "sign_in": "ended_at",
 }
-_MADE_BY_INIT = frozenset({"realm", "log_state"})
-_REMOVED = frozenset({"device_sign_in", "identity", "throttle", "used_proof"})
+_MADE_BY_INIT = frozenset({"log_state"})
+_REMOVED = frozenset({"device_sign_in", "identity", "realm_leaver", "throttle", "used_proof"})
 
 _GATEWAY_READS = TABLES - {"credential", "device_sign_in", "identity", "throttle", "used_proof", "outbox", "due_event"}
 _GATEWAY_WRITES = ("event", "session", "node")

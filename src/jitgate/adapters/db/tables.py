@@ -67,6 +67,31 @@ ca_key = Table(
     _when("created_at"),
 )
 
+# A plan by which a CA key is replaced: one of a realm and kind at a time.
+rotation = Table(
+    "rotation",
+    metadata,
+    _id(),
+    _realm(),
+    Column("kind", String(16), nullable=False),
+    _ref("old_id", "ca_key.id", index=False),
+    _ref("new_id", "ca_key.id", index=False),
+    Column("step", String(16), nullable=False),  # trust | use | retire | done | aborted
+    Column("emergency", Boolean, nullable=False),
+    Column("waived", Text, nullable=False),  # JSON list of hosts' ids
+    _when("started_at"),
+    _when("step_at"),
+    _when("ended_at", nullable=True),
+)
+Index(
+    "uq_rotation_running",
+    rotation.c.realm_id,
+    rotation.c.kind,
+    unique=True,
+    sqlite_where=text("ended_at IS NULL"),
+    postgresql_where=text("ended_at IS NULL"),
+)
+
 # The next serial that no process has taken yet: blocks are cut off its front.
 serial_counter = Table(
     "serial_counter",
@@ -92,6 +117,15 @@ person_group = Table(
     Column("person_id", String(26), ForeignKey("person.id"), primary_key=True),
     Column("name", String(128), primary_key=True),
     _realm(),
+)
+
+# Somebody who has nothing in one realm any more, whatever its roles say; the row goes when they come back.
+realm_leaver = Table(
+    "realm_leaver",
+    metadata,
+    Column("person_id", String(26), ForeignKey("person.id"), primary_key=True),
+    Column("realm_id", String(32), ForeignKey("realm.id"), primary_key=True),
+    _when("left_at"),
 )
 
 # Who somebody is elsewhere: (issuer, subject), linked to one person.

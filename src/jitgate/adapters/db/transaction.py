@@ -16,6 +16,7 @@ from jitgate.adapters.db.nodes import Nodes
 from jitgate.adapters.db.people import People
 from jitgate.adapters.db.policies import Policies
 from jitgate.adapters.db.prepared import Prepared
+from jitgate.adapters.db.realms import Realms, Rotations
 from jitgate.adapters.db.sessions import Sessions
 from jitgate.adapters.db.sign_ins import SignIns
 from jitgate.adapters.db.throttles import Throttles
@@ -40,6 +41,8 @@ class Transaction:
         self.grants = Grants(connection)
         self.certificates = Certificates(connection)
         self.authorities = Authorities(connection)
+        self.realms = Realms(connection)
+        self.rotations = Rotations(connection)
         self.sessions = Sessions(connection)
         self.nodes = Nodes(connection)
         self.log = Log(connection)
