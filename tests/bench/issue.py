@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.bench import openbao, stepca
 from tests.bench.load import Measured, as_bytes, drive
-from tests.bench.rows import ROLE, Row, find_bao, find_step_ca, median
-from tests.service import Nursery, Service, new_service
+from tests.bench.rows import Row, find_step_ca, has_bao, median
+from tests.service import ROLES, Nursery, Service, new_service
 from tests.tunnel import enter, trusting
 
 from jitgate.ssh.private import generate_ed25519
@@ -47,7 +47,7 @@ def _rows(pairs: Sequence[tuple[Measured, Measured]], name: str) -> Iterator[Row
 
 def start(service: Service, host: int = 22) -> None:
     service.start()
-    service.apply(ROLE)
+    service.apply(ROLES)
     service.add_host("web1", port=host)
 
 
@@ -66,9 +66,9 @@ def _round(service: Service, count: int) -> Measured:
 
 
 def _peers(stack: ExitStack) -> Iterator[Peer]:
-    if bao := find_bao():
+    if has_bao():
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        running = stack.enter_context(openbao.openbao(bao, folder))
+        running = stack.enter_context(openbao.openbao(folder))
         request = running.sign_request(generate_ed25519().public.line())
         yield openbao.NAME, lambda: drive(running.port, [request] * REQUESTS, CONNECTIONS), False
     if program := find_step_ca():

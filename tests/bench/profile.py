@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tests.bench.issue import CONNECTIONS
 from tests.bench.load import as_bytes, drive
-from tests.bench.rows import ROLE
-from tests.service import Nursery, Service, new_service
+from tests.service import ROLES, Nursery, Service, new_service
 
 from jitgate.app.control import call_control
 
@@ -60,7 +59,7 @@ def _start(service: Service, profile: Path, form: str) -> subprocess.Popen[bytes
 
 
 def _load(service: Service, requests: int) -> float:
-    service.apply(ROLE)
+    service.apply(ROLES)
     service.add_host("web1")
     person = service.enter("alice", "engineers")
     grant = person.post("/v1/grants", {"host": "web1"}).json["grant"]["id"]

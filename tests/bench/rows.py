@@ -1,7 +1,6 @@
 """A row of the bench, and what its parts share."""
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -10,15 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROLE = b"""
-role: web
-effect: allow
-who: {groups: [engineers]}
-what: {labels: {tier: web}}
-as: [ubuntu]
-how_long: {grant: 1h, certificate: 15m}
-extensions: [permit-pty]
-"""
+from jitgate.app.demo.openbao import find_bao
+from jitgate.core.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +45,13 @@ def say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def find_bao() -> str | None:
-    found = shutil.which("bao", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
-    if found is None:
+def has_bao() -> bool:
+    try:
+        find_bao()
+    except NotFound:
         say("no bao here: no row beside it (make bench installs it)")
-    return found
+        return False
+    return True
 
 
 def find_step_ca() -> Path | None:

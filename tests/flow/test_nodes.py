@@ -9,37 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client import Connection, Signer
+from tests.client import Connection
+from tests.nodes import signer_at, two_nodes
 from tests.postgres import Postgres
 from tests.service import ROLES, Service
-
-from jitgate.adapters.db.store import apply_roles
 
 
 @pytest.fixture
 def nodes(install: Callable[..., Service], postgres: Postgres) -> Iterator[tuple[Service, Service]]:
-    """Two that run, with a policy and a host. The second one does not own the tables."""
-    with postgres.database() as url:
-        first = install(database=url)
-        apply_roles(url, "jitgate")
-        postgres.run(
-            "DO $$ BEGIN CREATE ROLE node LOGIN IN ROLE jitgate_api; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-        )
-        second = install(database=url.replace("owner@", "node@"), join=first)
-        first.start()
-        second.start()
-        first.apply(ROLES)
-        first.add_host("web1")
-        yield first, second
-        for node in (first, second):
-            if node.pid:
-                node.kill()
+    with two_nodes(install, postgres) as both:
+        yield both
 
 
 def at(node: Service, known: Connection) -> Connection:
-    """The same person with the same sign-in, at another node."""
-    who = known.signer
-    return node.connect(Signer(node.url, who.key, token=who.token, person_id=who.person_id))
+    return node.connect(signer_at(node, known.signer))
 
 
 def grant(connection: Connection, **more: Any) -> str:

@@ -5,39 +5,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests import tunnel
-from tests.client import Connection, Signer
+from tests.client import Connection
 from tests.flow.test_tunnel import closed, ended
+from tests.nodes import signer_at, two_nodes
 from tests.postgres import Postgres
-from tests.service import ROLES, Service
-
-from jitgate.adapters.db.store import apply_roles
+from tests.service import Service
 
 
 @pytest.fixture
 def gates(install: Callable[..., Service], postgres: Postgres) -> Iterator[tuple[Service, Service]]:
-    """Two that run; each takes what the other gives out. The second one does not own the tables."""
-    with postgres.database() as url, tunnel.host(tunnel.echo) as port:
-        first = install(tls=True, database=url)
-        apply_roles(url, "jitgate")
-        postgres.run(
-            "DO $$ BEGIN CREATE ROLE node LOGIN IN ROLE jitgate_api; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-        )
-        second = install(tls=True, database=url.replace("owner@", "node@"), join=first)
-        first.start()
-        second.start()
-        first.apply(ROLES)
-        first.add_host("web1", port=port)
-        yield first, second
-        for node in (first, second):
-            if node.pid:
-                node.kill()
+    """Each takes what the other gives out."""
+    with tunnel.host(tunnel.echo) as port, two_nodes(install, postgres, port=port, tls=True) as both:
+        yield both
 
 
 def at(node: Service, known: Connection) -> Connection:
-    """The same person with the same sign-in, at another node."""
-    who = known.signer
     there = tunnel.connect(node)
-    there.signer = Signer(node.url, who.key, token=who.token, person_id=who.person_id)
+    there.signer = signer_at(node, known.signer)
     return there
 
 

@@ -1,5 +1,6 @@
-"""What the tests of plain ssh share; loaded only by those that ask for it."""
+"""What these tests share; loaded only by those that ask for it."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.dex import Provider
     from tests.interop.plain import Plain
     from tests.people import Person
 
@@ -26,3 +28,15 @@ def plain(plain_alice: "Person", request: pytest.FixtureRequest) -> "Plain":
     from tests.interop.plain import Plain  # noqa: PLC0415  # as above
 
     return Plain(plain_alice, request.param)
+
+
+@pytest.fixture(scope="module")
+def provider(programs: Mapping[str, Path], dex: Path) -> "Iterator[Provider]":
+    """A running Dex of this file's own."""
+    from tests.dex import open_provider  # noqa: PLC0415  # as above
+
+    assert programs
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", f"{dex.parent}:{os.environ['PATH']}")
+        with open_provider() as opened:
+            yield opened

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.people import Person, sign_in
+from tests.service import ROLES as WEB
 
 from jitgate.app import local_sshd
 from jitgate.app.demo import world as demo
@@ -20,15 +21,7 @@ from jitgate.app.settings import Settings, load_settings
 from jitgate.policy.bundle import load_files
 
 ROLES = {
-    "plain.yaml": b"""
-role: plain
-effect: allow
-who: {groups: [engineers]}
-what: {labels: {tier: web}}
-as: [ubuntu]
-how_long: {grant: 1h, certificate: 15m}
-extensions: [permit-pty]
-""",
+    "web.yaml": WEB,
     "forward.yaml": b"""
 role: forward
 effect: allow

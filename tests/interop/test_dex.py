@@ -37,15 +37,6 @@ REDIRECT = "http://127.0.0.1:9/callback"
 
 
 @pytest.fixture(scope="module")
-def provider(programs: Mapping[str, Path], dex: Path) -> Iterator[Provider]:
-    assert programs
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PATH", f"{dex.parent}:{os.environ['PATH']}")
-        with open_provider() as opened:
-            yield opened
-
-
-@pytest.fixture(scope="module")
 def service(nursery: Nursery, provider: Provider) -> Iterator[Service]:
     """A service whose people come from Dex; who is not known yet becomes a person."""
     with new_service(nursery) as made:

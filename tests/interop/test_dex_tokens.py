@@ -3,18 +3,16 @@
 import base64
 import hmac
 import json
-import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.corp import SALT
-from tests.dex import PASSWORDS, Provider, open_provider
+from tests.dex import PASSWORDS, Provider
 from tests.world import Visitor, World
 
 from jitgate.adapters.oidc.provider import open_providers
@@ -30,15 +28,6 @@ from jitgate.identity.providers import ProviderSettings
 
 REDIRECT = "http://127.0.0.1:9/callback"
 Change = Callable[[Provider, str], str]
-
-
-@pytest.fixture(scope="module")
-def provider(programs: Mapping[str, Path], dex: Path) -> Iterator[Provider]:
-    assert programs
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PATH", f"{dex.parent}:{os.environ['PATH']}")
-        with open_provider() as opened:
-            yield opened
 
 
 @asynccontextmanager

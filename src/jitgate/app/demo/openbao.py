@@ -92,10 +92,13 @@ def find_bao() -> str:
 
 
 @contextmanager
-def open_bao(folder: Path, *, port: int = 0, tls: tuple[Path, Path, Path] | None = None) -> Iterator[OpenBao]:
+def open_bao(
+    folder: Path, *, port: int = 0, tls: tuple[Path, Path, Path] | None = None, more: str = ""
+) -> Iterator[OpenBao]:
     """A server in `folder` (which may hold one's data already), until the block ends.
 
     `port`: a free one if it is 0. `tls`: certificate, key and the authority that clients trust; else plain HTTP.
+    `more`: what its configuration has besides.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "raft").mkdir(mode=0o700, exist_ok=True)
@@ -112,6 +115,7 @@ def open_bao(folder: Path, *, port: int = 0, tls: tuple[Path, Path, Path] | None
             url=url,
             url_of_cluster=f"https://{ADDRESS}:{_free_port()}",
         )
+        + more
     )
     log = folder / "bao.log"
     with log.open("ab") as output:
