@@ -5,7 +5,7 @@ import click
 from jitgate.cli.answers import check_id, rows, text
 from jitgate.cli.certificate import clean
 from jitgate.cli.command import Command, Options
-from jitgate.cli.out import data, say, table
+from jitgate.cli.out import data, say, table_of
 from jitgate.cli.profile import current
 from jitgate.cli.service import LIST_MAX, signed_in
 from jitgate.cli.times import parse, relative, until
@@ -35,7 +35,7 @@ def ls(options: Options, /, *, everything: bool, everybody: bool) -> None:
         if everything:
             line["STATE"] = ": ".join(filter(None, (text(row, "state"), text(row, "end_reason", ""))))
         lines.append(line | {"UNTIL": when, "REASON": text(row, "reason", "")})
-    data(options, found, table(list(lines[0]) if lines else (), [list(line.values()) for line in lines]))
+    data(options, found, table_of(lines))
     if not found:
         say(options, "no grant is active" if not everything else "there is no grant yet")
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -99,6 +99,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
         line = start + (_cut(last, edge - _width(start)) if edge else last)
         lines.append(_paint(line.rstrip(), "1") if number == 0 else line.rstrip())
     return lines
+
+
+def table_of(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A table of rows that all have the same names, which are its head."""
+    return table(list(rows[0]), [list(row.values()) for row in rows]) if rows else []
 
 
 def _blocks(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -4,7 +4,7 @@ import click
 
 from jitgate.cli.answers import check_id, rows, text, whole
 from jitgate.cli.command import Command, Options
-from jitgate.cli.out import data, say, table
+from jitgate.cli.out import data, say, table_of
 from jitgate.cli.profile import current
 from jitgate.cli.service import LIST_MAX, signed_in
 from jitgate.cli.times import parse, relative, until
@@ -35,7 +35,7 @@ def ls(options: Options, /, *, everything: bool, everybody: bool) -> None:
             line["WHY"] = text(row, "end_reason", "")
             line["BYTES"] = f"{whole(row, 'up')} up, {whole(row, 'down')} down" if ended else ""
         lines.append(line)
-    data(options, found, table(list(lines[0]) if lines else (), [list(line.values()) for line in lines]))
+    data(options, found, table_of(lines))
     if not found:
         say(options, "no session is open" if not everything else "there was no session yet")
 
