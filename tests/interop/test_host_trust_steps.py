@@ -100,10 +100,10 @@ def test_killed_while_it_is_undone(host: LocalHost):
     assert check_each_state(host, trust, ("--remove",), done, undone) > 3
 
 
-def finished(host: LocalHost, trust: HostTrust) -> Tree:
+def finished(host: LocalHost, trust: HostTrust, *arguments: str) -> Tree:
     """What etc is when all went well; it is put back as it was."""
     start = keep(host, "start")
-    assert apply(host, trust).returncode == 0
+    assert apply(host, trust, *arguments).returncode == 0
     done = tree(host.etc)
     restore(host, start)
     return done

@@ -4,11 +4,13 @@
 #   sh FILE            read what sshd does, decide, install, prove, reload (as root)
 #   sh FILE --check    only read and decide
 #   sh FILE --remove   undo, byte for byte
+#   sh FILE --beside   install beside another CA or principals file, which go on as they are
 #
 # It needs a POSIX sh, coreutils, sshd and ssh-keygen. It edits no file, it only adds some:
-#   /etc/ssh/jitgate/{user_ca.pub,krl,host-cert.pub,principals/LOGIN,manifest}
+#   /etc/ssh/jitgate/{user_ca.pub,krl,host-cert.pub,principals/LOGIN,manifest}, beside another CA authorized_keys/LOGIN
 #   /etc/ssh/sshd_config.d/10-jitgate.conf
-# Who logs in by a key or a password today still does. Another CA that stands there already stops it.
+# Who logs in by a key or a password today still does. Another CA that stands there already stops it without --beside;
+# another RevokedKeys does unless the caller (jitgate agent) has merged that list into --krl FILE: --merged PATH.
 #
 # Killed at any moment it leaves a sound sshd: each file comes into place whole, by rename; the drop-in comes last and
 # goes first; and what a running sshd has read about stays until it is reloaded, because sshd refuses every key while
@@ -28,7 +30,7 @@ IFS=" $tab$nl"
 
 # @DATA@
 
-mode=install etc=/etc/ssh sshd='' reload='' # as the arguments say
+mode=install etc=/etc/ssh sshd='' reload='' beside='' krl='' merged='' # as the arguments say
 refused=no listeners='' began=no journal=''
 
 # --- words ---
@@ -50,7 +52,7 @@ stop() {
 }
 
 usage() {
-  refuse "$1" 'sh FILE [--check | --remove] [--etc DIR] [--sshd PATH] [--reload COMMAND]'
+  refuse "$1" 'sh FILE [--check | --remove] [--beside] [--krl FILE [--merged PATH]] [--etc DIR] [--sshd PATH] [--reload COMMAND]'
   exit 2
 }
 
@@ -78,9 +80,10 @@ while [ $# -gt 0 ]; do
   case $1 in
     --check) mode=check ;;
     --remove) mode=remove ;;
-    --etc | --sshd | --reload)
+    --beside) beside=allowed ;;
+    --etc | --sshd | --reload | --krl | --merged)
       [ $# -ge 2 ] && [ -n "$2" ] || usage "$1 needs a value"
-      case $1 in --etc) etc=$2 ;; --sshd) sshd=$2 ;; --reload) reload=$2 ;; esac
+      case $1 in --etc) etc=$2 ;; --sshd) sshd=$2 ;; --reload) reload=$2 ;; --krl) krl=$2 ;; --merged) merged=$2 ;; esac
       shift
       ;;
     *) usage "not an option: $(plain "$1")" ;;
@@ -102,10 +105,7 @@ elif [ -z "$reload" ] && [ "$mode" != check ]; then
 fi
 config=$etc/sshd_config folder=$etc/jitgate dropins=$etc/sshd_config.d dropin=$etc/sshd_config.d/10-jitgate.conf
 work=$etc/jitgate.work
-settings="TrustedUserCAKeys $folder/user_ca.pub
-AuthorizedPrincipalsFile $folder/principals/%u
-RevokedKeys $folder/krl
-HostCertificate $folder/host-cert.pub"
+[ -z "$krl" ] || [ -s "$krl" ] || usage "there is nothing in $(plain "$krl")"
 [ -f "$config" ] || stop "there is no $config"
 
 # --- what sshd does ---
@@ -123,10 +123,10 @@ effective() {
 
 accepts() { said=$("$sshd" -t -f "$1" 2>&1 </dev/null); }
 
-# Follows Include as sshd does and notes where the settings stand that this is about: `places`, "keyword FILE line N".
-# `included` says whether our drop-in will be read outside of any Match.
+# Follows Include as sshd does and notes where the settings stand that this is about: `places`, "keyword FILE line N",
+# and for RevokedKeys `lists`, "global|match VALUE". `included` says whether our drop-in is read outside of any Match.
 scan() {
-  places='' included=no scan_count=0 scan_queue="global $config"
+  places='' lists='' odd_keys='' included=no scan_count=0 scan_queue="global $config"
   while [ -n "$scan_queue" ]; do
     scan_file=${scan_queue%%"$nl"*}
     scan_queue=${scan_queue#"$scan_file"}
@@ -160,8 +160,10 @@ scan_words() {
   shift
   case $scan_keyword in
     match) scope=match ;;
+    authorizedkeysfile) case $scan_raw in *[\"\'\\]*) odd_keys="$scan_file line $scan_line" ;; esac ;;
     include) scan_include "$@" ;;
     trustedusercakeys | revokedkeys | authorizedprincipalsfile | authorizedprincipalscommand | hostcertificate)
+      [ "$scan_keyword" != revokedkeys ] || lists="$lists$scope $*$nl"
       places="$places$scan_keyword $scan_file line $scan_line$nl"
       ;;
   esac
@@ -215,7 +217,15 @@ content() {
     jitgate/user_ca.pub) printf '%s\n' "$user_ca" ;;
     jitgate/host-cert.pub) printf '%s\n' "$host_cert" ;;
     jitgate/principals/*) for scope in $scopes; do printf '%s@%s\n' "${1##*/}" "$scope"; done ;;
+    jitgate/authorized_keys/*) # sshd(8): a key that is an authority for these principals
+      content_names=''
+      for scope in $scopes; do content_names="$content_names${content_names:+,}${1##*/}@$scope"; done
+      printf '%s\n' "$user_ca" | while read -r line; do
+        printf 'cert-authority,principals="%s" %s\n' "$content_names" "$line"
+      done
+      ;;
     jitgate/krl) # PROTOCOL.krl: magic, format 1; version, date, flags, reserved and comment are empty: nothing revoked
+      if [ -n "$krl" ]; then cat "$krl" && return; fi
       printf 'SSHKRL\n\000\000\000\000\001'
       printf '\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
       printf '\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
@@ -233,7 +243,9 @@ check_own_files() {
   for path in "$folder/manifest" "$folder/manifest.next"; do
     [ ! -f "$path" ] || known=$known$(cat "$path")$nl
   done
-  for path in "$folder"/* "$folder"/.[!.]* "$folder"/principals/* "$folder"/principals/.[!.]* "$dropin"; do
+  choose_settings
+  for path in "$folder"/* "$folder"/.[!.]* "$folder"/principals/* "$folder"/principals/.[!.]* \
+    "$folder"/authorized_keys/* "$folder"/authorized_keys/.[!.]* "$dropin"; do
     if [ -e "$path" ] || [ -L "$path" ]; then
       is_ours "$path" || refuse "$(plain "$path") is not as jitgate made it" 'move it away, or put it back as it was'
     fi
@@ -245,10 +257,38 @@ check_own_files() {
   done
 }
 
+# Sets `settings`, what the drop-in says, and `kept`: not empty beside another set-up, whose CA and principals files then
+# are not ours to say. There our CA is one key more in AuthorizedKeysFile, good for our principals only; `kept` is what
+# that setting was before us. Once beside, always beside, until --remove.
+choose_settings() {
+  kept=$(values "$known" keys) absent='AuthorizedPrincipalsCommand none'
+  kept=${kept%%"$nl"*}
+  if [ -z "$kept" ] && [ "$beside" = allowed ] && [ "$mode" != remove ]; then
+    for keyword in trustedusercakeys authorizedprincipalsfile authorizedprincipalscommand; do
+      [ -z "$(values "$places" "$keyword")" ] || kept=$(values "$before" authorizedkeysfile)
+    done
+  fi
+  case $kept in
+    *[!A-Za-z0-9/._%\ -]*) stop "AuthorizedKeysFile cannot be kept beside ours: $(plain "$kept")" 'write it as plain paths' ;;
+  esac
+  [ -z "$kept" ] || [ -z "${odd_keys-}" ] ||
+    stop "AuthorizedKeysFile cannot be kept beside ours: $(plain "$odd_keys")" 'write it as plain paths'
+  settings="TrustedUserCAKeys $folder/user_ca.pub
+AuthorizedPrincipalsFile $folder/principals/%u"
+  if [ -n "$kept" ]; then
+    absent=''
+    settings="AuthorizedKeysFile $kept $folder/authorized_keys/%u"
+    [ "$kept" != none ] || settings="AuthorizedKeysFile $folder/authorized_keys/%u"
+  fi
+  settings="$settings
+RevokedKeys $folder/krl
+HostCertificate $folder/host-cert.pub"
+}
+
 is_ours() {
   [ ! -L "$1" ] || return 1
   case ${1#"$etc"/} in
-    jitgate/principals) [ -d "$1" ] ;;
+    jitgate/principals | jitgate/authorized_keys) [ -d "$1" ] ;;
     jitgate/manifest | jitgate/manifest.next | jitgate/krl) [ -f "$1" ] && [ -n "$known" ] ;;
     *)
       [ -f "$1" ] || return 1
@@ -274,9 +314,16 @@ decide() {
   for keyword in trustedusercakeys authorizedprincipalsfile authorizedprincipalscommand revokedkeys; do
     place=$(values "$places" "$keyword")
     found=$(values "$before" "$keyword")
+    case $keyword:$kept in
+      revokedkeys:*) ! is_merged || continue ;;
+      *:?*) continue ;;
+    esac
     if [ -n "$place" ]; then
-      refuse "$keyword is set already: $(plain "$place")" \
-        'two certificate set-ups beside each other are not possible yet: take the other one out first'
+      case $keyword in
+        revokedkeys) hint='take that list out first, or have both merged: jitgate agent join' ;;
+        *) hint='take the other set-up out first, or put this one beside it: --beside' ;;
+      esac
+      refuse "$keyword is set already: $(plain "$place")" "$hint"
     elif [ "$found" != none ] && [ "${found#"$folder"/}" = "$found" ]; then
       refuse "$keyword is set already, but by none of the files: $(plain "$found")"
     fi
@@ -286,8 +333,23 @@ decide() {
   [ "$host_cert_ends" -gt "$(date +%s)" ] ||
     refuse "the host certificate in this trust file has ended: $host_cert_until" 'have a new one made on the server'
   [ "$refused" = no ] || return 0
-  say decided 'nothing is in the way: no other CA, principals, revoked keys or host certificate'
+  if [ -n "$kept" ]; then
+    say decided "beside another set-up, which goes on: AuthorizedKeysFile $kept and ours"
+  else
+    say decided 'nothing is in the way: no other CA, principals, revoked keys or host certificate'
+  fi
+  [ -z "$lists" ] || say decided "RevokedKeys is ours, with what is in $merged merged into it"
   say note "the host certificate is good until $host_cert_until: have a newer trust file by then"
+}
+
+# Is each other RevokedKeys the very list that the caller has merged, for everybody?
+is_merged() {
+  [ -n "$merged" ] && [ -n "$lists" ] || return 1
+  while read -r line; do
+    case $line in '' | "global $merged") ;; *) return 1 ;; esac
+  done <<END
+$lists
+END
 }
 
 decide_host_key() {
@@ -324,6 +386,13 @@ decide_login() {
       *) refuse "sshd takes no certificate that is signed by $kind for $1" "add $kind to CASignatureAlgorithms" ;;
     esac
   done
+  if [ -n "$kept" ]; then
+    found=$(values "$now" authorizedkeysfile)
+    case $found in
+      "$kept" | "$kept $folder/authorized_keys/%u" | "$folder/authorized_keys/%u") ;;
+      *) refuse "AuthorizedKeysFile is another one for $1: $(plain "$found")" 'a Match sets it, and ours cannot stand beside that' ;;
+    esac
+  fi
   id -u "$1" >/dev/null 2>&1 || say note "$1: no such login on this host yet"
   while read -r word rest; do
     case $word in
@@ -356,9 +425,9 @@ choose_reload() {
 # Sets `plan`, the manifest of what has to stand there, and what is missing for it: `changes` and `stale`.
 compare() {
   wanted='jitgate/krl jitgate/user_ca.pub jitgate/host-cert.pub'
-  for login in $logins; do wanted="$wanted jitgate/principals/$login"; done
+  for login in $logins; do wanted="$wanted jitgate/principals/$login${kept:+ jitgate/authorized_keys/$login}"; done
   wanted="$wanted sshd_config.d/10-jitgate.conf" changes='' stale='' complete=no
-  plan="jitgate-trust 1${nl}realm $realm${nl}host $host"
+  plan="jitgate-trust 1${nl}realm $realm${nl}host $host${kept:+${nl}keys $kept}"
   if [ ! -d "$dropins" ] || has "$known" 'made sshd_config.d'; then plan="$plan${nl}made sshd_config.d"; fi
   for name in $wanted; do
     if [ "$name" = jitgate/krl ]; then
@@ -369,7 +438,7 @@ compare() {
     plan="$plan${nl}file $want $name"
     [ -f "$etc/$name" ] && [ "$(checksum <"$etc/$name")" = "$want" ] || changes="$changes $name"
   done
-  for path in "$folder"/principals/*; do
+  for path in "$folder"/principals/* "$folder"/authorized_keys/*; do
     case " $wanted " in *" ${path#"$etc"/} "*) ;; *) [ ! -f "$path" ] || stale="$stale ${path#"$etc"/}" ;; esac
   done
   if [ -f "$folder/manifest" ] && [ ! -e "$folder/manifest.next" ]; then complete=yes; fi

@@ -15,7 +15,8 @@ begin() {
   fi
   began=yes
   printf '%s\n' "$$" >"$work/pid"
-  mkdir "$work/old" "$work/old/jitgate" "$work/old/jitgate/principals" "$work/old/sshd_config.d"
+  mkdir "$work/old" "$work/old/jitgate" "$work/old/jitgate/principals" "$work/old/jitgate/authorized_keys" \
+    "$work/old/sshd_config.d"
 }
 
 # `journal` is what a failure has to put back, the latest first; `$work/old` keeps what was there.
@@ -50,6 +51,7 @@ install() {
   put_folder jitgate
   put jitgate/manifest.next
   put_folder jitgate/principals
+  [ -z "$kept" ] || put_folder jitgate/authorized_keys
   for name in $stale; do take "$name"; done
   for name in $changes; do
     case $name in
@@ -71,7 +73,7 @@ install() {
       put sshd_config.d/10-jitgate.conf
       ;;
   esac
-  flush "$etc" "$dropins" "$folder" "$folder/principals"
+  flush "$etc" "$dropins" "$folder" "$folder/principals" ${kept:+"$folder/authorized_keys"}
   prove
   journal='' # sshd may read it from here on, and what it reads has to stay
   reload_sshd || stop "sshd was not reloaded: $(plain "$said")" \
@@ -92,11 +94,11 @@ prove_one() {
   shift
   now=$(effective "$@") || stop "sshd does not say what it does $whom: $(plain "$now")"
   while read -r word rest; do
-    has "$now" "$(printf '%s' "$word" | tr 'A-Z' 'a-z') $rest" ||
+    [ -z "$word" ] || has "$now" "$(printf '%s' "$word" | tr 'A-Z' 'a-z') $rest" ||
       stop "not in force $whom: $word $rest" "something that $config says comes before it"
   done <<END
 $settings
-AuthorizedPrincipalsCommand none
+$absent
 END
 }
 
