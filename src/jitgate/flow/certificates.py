@@ -87,7 +87,8 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
                 issued = await issue(plan.spec, serial, outside.random(NONCE_BYTES), outside.signer)
             except SerialUsed:
                 continue  # the signer started anew and takes only serials above all that it signed before
-            if await outside.store.write(partial(_commit, outside=outside, caller=caller, plan=plan, issued=issued)):
+            commit = partial(_commit, outside=outside, caller=caller, plan=plan, issued=issued)
+            if await outside.store.write(commit, brief=True):
                 return Issued(issued, facts.grant, facts.host, facts.target.login)
         raise Unreachable("too much changed while the certificate was made", "try again")
     except Error as error:

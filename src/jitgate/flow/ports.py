@@ -333,8 +333,11 @@ class RowsAlone:
 
 
 class Store(Protocol):
-    async def write(self, job: Callable[[Tx], T]) -> T:
-        """Do it in a transaction; what it gave, once that is durable. It may run twice and changes nothing but `tx`."""
+    async def write(self, job: Callable[[Tx], T], *, brief: bool = False) -> T:
+        """Do it in a transaction; what it gave, once that is durable. It may run twice and changes nothing but `tx`.
+
+        `brief`: it takes well under a millisecond, and may hold up everything else for so long.
+        """
         ...
 
     async def read(self, job: Callable[[Tx], T]) -> T: ...

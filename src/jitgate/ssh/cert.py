@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 from jitgate.core.errors import BadInput
@@ -18,8 +20,6 @@ from jitgate.ssh.wire import (
     check_comment,
     from_base64,
     put_string,
-    put_uint32,
-    put_uint64,
     split_line,
     to_base64,
 )
@@ -36,8 +36,11 @@ _KEY_ID: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 
 _SUFFIX: Final = "-cert-v01@openssh.com"
 _KIND_OF: Final = {a: a.removesuffix("@openssh.com") + _SUFFIX for a in Algorithm}
+_PUT_NAME: Final = {a: put_string(a) for a in Algorithm}
 _PUT_KIND: Final = {a: put_string(kind) for a, kind in _KIND_OF.items()}
 _PUT_EMPTY: Final = put_string(b"")
+_NUMBERS: Final = Struct(">QI")  # serial, type
+_TIMES: Final = Struct(">QQ")
 _ALGORITHM_OF: Final = {kind: a for a, kind in _KIND_OF.items()}
 # How many strings or numbers follow the type in a key of that type
 _FIELDS: Final = {
@@ -54,6 +57,9 @@ _FIELDS: Final = {
 class CertType(IntEnum):
     USER = 1
     HOST = 2
+
+
+_TYPE_OF: Final = {int(each): each for each in CertType}
 
 
 class Untrusted(BadInput):
@@ -87,22 +93,23 @@ class CertificateBody:
             raise FormatError(f"a key id is empty, too long or not printable ASCII: {shown(self.key_id)}")
         if not 0 <= self.valid_after < self.valid_before <= LAST_SECOND:
             raise FormatError("a certificate's validity is empty or has no end")
-        if self.key == self.ca:
+        if self.key.blob == self.ca.blob:
             raise FormatError("a certificate is for the key of its own authority")
-        self._check_principals()
-        user = self.type is CertType.USER
-        check_options(self.critical_options, self.extensions, user=user, sk=self.key.algorithm.is_sk)
+        _check_principals(self.type, self.principals)
+        check_options(self.critical_options, self.extensions, self.type is CertType.USER, self.key.algorithm.is_sk)
 
-    def _check_principals(self) -> None:
-        if not 1 <= len(self.principals) <= MAX_PRINCIPALS:
-            raise FormatError(f"a certificate has {len(self.principals)} principals", f"1 to {MAX_PRINCIPALS}")
-        if len(set(self.principals)) != len(self.principals):
-            raise FormatError("a principal stands twice in a certificate")
-        for name in self.principals:
-            if not _PRINCIPAL.fullmatch(name):
-                raise FormatError(f"not a principal that is taken: {shown(name)}", "letters, digits and . _ @ + : -")
-            if self.type is CertType.HOST and _is_loopback(name):
-                raise FormatError(f"a host certificate for everybody's own machine: {shown(name)}")
+
+@lru_cache(maxsize=1024)  # a pure function of what certificates repeat; a refusal is not kept
+def _check_principals(kind: CertType, principals: tuple[str, ...]) -> None:
+    if not 1 <= len(principals) <= MAX_PRINCIPALS:
+        raise FormatError(f"a certificate has {len(principals)} principals", f"1 to {MAX_PRINCIPALS}")
+    if len(set(principals)) != len(principals):
+        raise FormatError("a principal stands twice in a certificate")
+    for name in principals:
+        if not _PRINCIPAL.fullmatch(name):
+            raise FormatError(f"not a principal that is taken: {shown(name)}", "letters, digits and . _ @ + : -")
+        if kind is CertType.HOST and _is_loopback(name):
+            raise FormatError(f"a host certificate for everybody's own machine: {shown(name)}")
 
 
 def to_be_signed(body: CertificateBody, nonce: bytes) -> bytes:
@@ -115,18 +122,21 @@ def to_be_signed(body: CertificateBody, nonce: bytes) -> bytes:
             _PUT_KIND[algorithm],
             put_string(nonce),
             body.key.blob[4 + len(algorithm) :],  # the key without its type, which stands in front already
-            put_uint64(body.serial),
-            put_uint32(body.type),
+            _NUMBERS.pack(body.serial, body.type),
             put_string(body.key_id),
-            put_string(b"".join(map(put_string, body.principals))),
-            put_uint64(body.valid_after),
-            put_uint64(body.valid_before),
-            put_string(put_options(body.critical_options)),
-            put_string(put_options(body.extensions)),
+            _put_principals(body.principals),
+            _TIMES.pack(body.valid_after, body.valid_before),
+            put_options(body.critical_options),
+            put_options(body.extensions),
             _PUT_EMPTY,  # reserved
             put_string(body.ca.blob),
         )
     )
+
+
+@lru_cache(maxsize=1024)
+def _put_principals(principals: tuple[str, ...]) -> bytes:
+    return put_string(b"".join(map(put_string, principals)))
 
 
 def parse_to_be_signed(data: bytes) -> tuple[CertificateBody, bytes]:
@@ -215,13 +225,12 @@ def _read_body(reader: Reader) -> tuple[CertificateBody, bytes]:
     if algorithm is None:
         raise FormatError(f"not a certificate type that is taken: {shown(kind)}")
     nonce = reader.string()
-    fields = b"".join(put_string(reader.string()) for _ in range(_FIELDS[algorithm]))
-    key = parse_public_key(put_string(algorithm) + fields)
-    serial, number = reader.uint64(), reader.uint32()
-    if number not in (CertType.USER, CertType.HOST):
+    key = parse_public_key(_PUT_NAME[algorithm] + reader.strings(_FIELDS[algorithm]))
+    serial, certificate_type = reader.uint64(), _TYPE_OF.get(reader.uint32())
+    if certificate_type is None:
         raise FormatError("a certificate is neither for a user nor for a host")
     body = CertificateBody(
-        type=CertType(number),
+        type=certificate_type,
         key=key,
         serial=serial,
         key_id=reader.text(),
@@ -235,6 +244,7 @@ def _read_body(reader: Reader) -> tuple[CertificateBody, bytes]:
     return body, nonce
 
 
+@lru_cache(maxsize=1024)
 def _read_principals(data: bytes) -> tuple[str, ...]:
     reader = Reader(data)
     found: list[str] = []

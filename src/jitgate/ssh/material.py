@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurve,
     EllipticCurvePublicKey,
 )
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from jitgate.core.text import shown
+from jitgate.ssh.ed25519 import Ed25519Key
 from jitgate.ssh.wire import FormatError, Reader, to_base64
 
 MAX_KEY: Final = 4096  # bytes; an RSA key of 16384 bits takes 2,100
@@ -43,13 +43,13 @@ class Algorithm(StrEnum):
     @property
     def is_sk(self) -> bool:
         """Held by a security key, which signs over its own data (OpenSSH PROTOCOL.u2f)."""
-        return self in {Algorithm.SK_ED25519, Algorithm.SK_ECDSA_256}
+        return self.value.startswith("sk-")
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
     algorithm: Algorithm
-    key: Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
+    key: Ed25519Key | EllipticCurvePublicKey | RSAPublicKey
     application: str | None
     fingerprint: str
 
@@ -120,8 +120,8 @@ _Y8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER: Final = frozenset({0, _Y8, _P - _Y8})
 
 
-def _ed25519(reader: Reader) -> Ed25519PublicKey:
-    """OpenSSL looks at the point only when it verifies, so the checks of RFC 8032 5.1.3 stand here."""
+def _ed25519(reader: Reader) -> Ed25519Key:
+    """Libraries look at the point only when they verify, so the checks of RFC 8032 5.1.3 stand here."""
     data = reader.string()
     if len(data) != 32:  # noqa: PLR2004  # RFC 8032 5.1.5
         raise FormatError("an Ed25519 key does not have 32 bytes")
@@ -130,10 +130,10 @@ def _ed25519(reader: Reader) -> Ed25519PublicKey:
     square = (y * y - 1) * (_D * y * y + 1) % _P
     if y >= _P or y in _SMALL_ORDER or pow(square, (_P - 1) // 2, _P) != 1:
         raise FormatError("an Ed25519 key is not a sound point of its curve")
-    return Ed25519PublicKey.from_public_bytes(data)
+    return Ed25519Key(data)
 
 
-_PARSERS: Final[dict[Algorithm, Callable[[Reader], Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey]]] = {
+_PARSERS: Final[dict[Algorithm, Callable[[Reader], Ed25519Key | EllipticCurvePublicKey | RSAPublicKey]]] = {
     Algorithm.ED25519: _ed25519,
     Algorithm.ECDSA_256: _ecdsa(b"nistp256", SECP256R1()),
     Algorithm.ECDSA_384: _ecdsa(b"nistp384", SECP384R1()),

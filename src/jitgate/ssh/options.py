@@ -37,13 +37,14 @@ _OWN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}@[a-z0-9][a-z0-9.-]{0,6
 
 @lru_cache(maxsize=256)
 def put_options(options: Options) -> bytes:
-    """The packed options. A value is an SSH string inside the data string; a flag's data is empty."""
-    return b"".join(put_string(name) + put_string(put_string(value) if value else b"") for name, value in options)
+    """The string of packed options. A value is an SSH string inside the data string; a flag's data is empty."""
+    packed = [put_string(name) + put_string(put_string(value) if value else b"") for name, value in options]
+    return put_string(b"".join(packed))
 
 
 @lru_cache(maxsize=256)
 def parse_options(data: bytes) -> Options:
-    """What `put_options` wrote; else `FormatError`.
+    """What `put_options` wrote, taken out of its string; else `FormatError`.
 
     Names and values are not checked here, and it is the caller who compares what `put_options` makes of them with the
     bytes: that refuses a value with something behind it, and a flag that holds an empty value.
@@ -59,7 +60,7 @@ def parse_options(data: bytes) -> Options:
 
 
 @lru_cache(maxsize=256)
-def check_options(critical: Options, extensions: Options, *, user: bool, sk: bool) -> None:
+def check_options(critical: Options, extensions: Options, user: bool, sk: bool) -> None:  # noqa: FBT001  # a name costs as much as the look-up
     """`FormatError` unless every option is one that we know, for that kind of certificate and key, and well-formed.
 
     A host certificate has no options but extensions of somebody's own (`name@domain`). What only a security key obeys

@@ -1,6 +1,7 @@
 """Public keys: parsed strictly, compared by their bytes, able to verify signatures."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from jitgate.core.text import shown
 from jitgate.ssh.material import MAX_KEY, Algorithm, known_algorithm, material
@@ -44,6 +45,7 @@ class PublicKey:
         verify(material(self.blob), signature, data, require_user_verification=require_user_verification)
 
 
+@lru_cache(maxsize=1024)  # as `material`: the same few keys again and again
 def parse_public_key(blob: bytes) -> PublicKey:
     """The key whose wire form is exactly `blob`.
 

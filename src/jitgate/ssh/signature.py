@@ -8,13 +8,13 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 
 from jitgate.core.errors import BadInput
+from jitgate.ssh.ed25519 import Ed25519Key
 from jitgate.ssh.material import Algorithm, Material
 from jitgate.ssh.wire import FormatError, Reader, put_uint32
 
@@ -83,5 +83,5 @@ def _verify(by: Material, name: str, value: bytes, data: bytes) -> None:
             r, s = numbers.mpint(), numbers.mpint()
             numbers.end()
             ecdsa.verify(encode_dss_signature(r, s), data, ECDSA(ECDSA_HASHES[by.algorithm]))
-        case Ed25519PublicKey() as ed25519:
+        case Ed25519Key() as ed25519:
             ed25519.verify(value, data)

@@ -64,6 +64,13 @@ class Reader:
         self._at = end
         return self._data[start:end]
 
+    def strings(self, count: int) -> bytes:
+        """That many strings as they stand there, each with its length."""
+        start = self._at
+        for _ in range(count):
+            self.string()
+        return self._data[start : self._at]
+
     def text(self, limit: int = MAX_STRING) -> str:
         """A string that is UTF-8. It may hold control characters: whoever asks checks for its own use."""
         try:

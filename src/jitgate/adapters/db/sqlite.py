@@ -1,12 +1,16 @@
 """SQLite in one file: how its connections are set up."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from jitgate.core.errors import BadInput, NotFound, Unsafe
+
+PATIENCE_MS = 5000  # with another program that has the file locked
 
 
 def engine(url: URL, *, read_only: bool = False, make: bool = False) -> Engine:
@@ -23,7 +27,7 @@ def engine(url: URL, *, read_only: bool = False, make: bool = False) -> Engine:
             *(() if read_only else ("journal_mode=WAL",)),  # it is kept in the file
             "synchronous=FULL",  # an answer is given only for what is on the disk
             "foreign_keys=ON",
-            "busy_timeout=5000",
+            f"busy_timeout={PATIENCE_MS}",
             "trusted_schema=OFF",
             f"query_only={'ON' if read_only else 'OFF'}",
         )
@@ -39,6 +43,17 @@ def engine(url: URL, *, read_only: bool = False, make: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return made
+
+
+@contextmanager
+def impatient(connection: Connection) -> Iterator[None]:
+    """What finds the file locked by another program fails at once, inside."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={PATIENCE_MS}")
 
 
 def _check_file(path: Path, *, make: bool) -> None:

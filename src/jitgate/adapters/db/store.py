@@ -48,8 +48,8 @@ class Store:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="jitgate-reader")
         self._recalled: dict[Hashable, tuple[int, Any]] = {}  # with the generation that they were read under
 
-    async def write(self, job: Callable[[Transaction], T]) -> T:
-        return await self._writer.submit(job)
+    async def write(self, job: Callable[[Transaction], T], *, brief: bool = False) -> T:
+        return await self._writer.submit(job, brief=brief)
 
     async def read(self, job: Callable[[Transaction], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
