@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from jitgate.cli import certificate as certs
 from jitgate.cli import terminal
-from jitgate.cli.answers import About, Grant, Host, Realm, Row, as_about, as_grant, as_host, as_row, rows
+from jitgate.cli.answers import About, Grant, Host, Realm, Row, as_about, as_grant, as_host, as_row, rows, text
 from jitgate.cli.command import Options
 from jitgate.cli.files import FILE_MODE
 from jitgate.cli.out import say
@@ -54,6 +54,11 @@ def while_signed_in(options: Options, act: Callable[[Profile, Session], Done]) -
 
 def hosts_of(service: Service) -> tuple[Host, ...]:
     return tuple(as_host(row) for row in rows(service.get("/v1/hosts", limit=LIST_MAX), "hosts"))
+
+
+def fingerprints_of(service: Service) -> tuple[str, ...]:
+    """Of this person's registered keys."""
+    return tuple(text(row, "fingerprint") for row in rows(service.get("/v1/keys"), "keys"))
 
 
 def about(service: Service) -> About:

@@ -15,11 +15,11 @@ from jitgate.cli.files import write_private
 from jitgate.cli.out import data, say
 from jitgate.cli.profile import Profile, Session, current, load_session
 from jitgate.cli.service import Service, signed_in
-from jitgate.cli.signing import load_signer
+from jitgate.cli.signing import Signer, load_signer
 from jitgate.cli.sshconfig import complete
 from jitgate.cli.trust import trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import BadInput, NotFound, NotSignedIn
+from jitgate.core.errors import BadInput, Denied, NotFound, NotSignedIn
 from jitgate.core.text import shown
 from jitgate.ssh.cert import Certificate, parse_certificate_line
 from jitgate.ssh.pubkey import BadSignature
@@ -65,7 +65,7 @@ def get(
     """
     wish = access.parse_wish(access.Wish(host, login, role, reason, minutes, ticket))
     with signed_in(current(options), options) as service:
-        signer = load_signer(Path(key).expanduser()) if key else service.signer
+        signer = _other_key(service, Path(key).expanduser()) if key else service.signer
         target = access.find_host(service, access.hosts_of(service), wish, options)
         if grant_id:
             grant = access.grant_of_id(service, grant_id, target)
@@ -81,6 +81,15 @@ def get(
         return
     _write(Path(out).expanduser(), line)
     say(options, f"written to {out}")
+
+
+def _other_key(service: Service, path: Path) -> Signer:
+    """Looked for before anything is asked for: no grant is opened for a key that the service would refuse."""
+    signer = load_signer(path)
+    if signer.public.fingerprint not in access.fingerprints_of(service):
+        what = f"the key {shown(str(path), 200)} is not registered to you"
+        raise Denied(what, f"jitctl keys add {path}", code="key_not_registered")
+    return signer
 
 
 def _write(path: Path, line: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from jitgate.cli import ssh_proxy, sshconfig
-from jitgate.cli.answers import Gateway, as_gateway, as_realms, rows, text
+from jitgate.cli.access import fingerprints_of
+from jitgate.cli.answers import Gateway, as_gateway, as_realms, text
 from jitgate.cli.command import Command, Options
 from jitgate.cli.files import home, read_private
 from jitgate.cli.out import coloured, data, plain
@@ -107,7 +108,7 @@ def _service(profile: Profile, options: Options) -> Iterator[Check]:
         service.get("/v1/me")
         yield passed("sign-in", f"{service.session.name}, until {until(service.session.expires_at, system_clock())}")
         own = service.signer.public.fingerprint
-        if own in [text(row, "fingerprint") for row in rows(service.get("/v1/keys"), "keys")]:
+        if own in fingerprints_of(service):
             yield passed("key", f"{own} is registered")
         else:
             yield failed("key", f"{own} is not registered", f"jitctl login {profile.url}")

@@ -127,8 +127,15 @@ def test_an_agent_that_is_gone_or_hangs_stops_nobody(alice: Machine, tmp_path: P
     assert alice.jitctl("vm", "connect", "web1", "--print")[0] == 0
 
 
-def test_another_registered_key_gets_a_certificate(alice: Machine, other_key: str):
+def test_another_registered_key_gets_a_certificate(alice: Machine, service: FakeService, other_key: str):
     to = alice.home / "id-cert.pub"
+    status, _, err = alice.jitctl("cert", "get", "web1", "--key", other_key, "-o", str(to))
+    assert status == 4
+    assert "is not registered to you" in err
+    assert f"jitctl keys add {other_key}" in err
+    assert not service.granted, "no grant for nothing"
+    key = parse_public_key_line(Path(f"{other_key}.pub").read_text().strip())[0]
+    service.instead["GET /v1/keys"] = lambda _: (200, {"keys": [{"fingerprint": key.fingerprint}]})
     status, out, err = alice.jitctl("cert", "get", "web1", "--key", other_key, "-o", str(to))
     assert (status, out) == (0, "")
     assert f"written to {to}" in err
