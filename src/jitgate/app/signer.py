@@ -12,6 +12,7 @@ from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.harden import harden
 from jitgate.adapters.signers.ledger import Ledger
+from jitgate.adapters.signers.mounts import MountKeys
 from jitgate.adapters.signers.rules_file import RulesFile
 from jitgate.adapters.signers.server import serve
 from jitgate.adapters.signers.watch import Watch
@@ -51,10 +52,14 @@ def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Callable[
     watch = Watch(keys, file.rules)
     desk = Desk(file.rules, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)
     desk.refused = watch.refused
+    mounts = MountKeys(state)
+    mounts.hold_all(desk)
+    desk.keep = mounts.keep
 
     def look() -> None:
         file.look(desk, watch)
         watch.look(desk)
+        mounts.hold_all(desk)
 
     return desk, ledger, look
 

@@ -9,6 +9,7 @@ Rules for every certificate, in order:
 6. For a person: as many principals as allowed at most, each `LOGIN@SCOPE:NAME` with an allowed scope and login.
    For a host: its own name and its alias under the realm's pattern, nothing else, no address, and no name that could be
    the gateway's or another host's alias. For the gateway: a host's name with `.rec` behind it, never a host's.
+   For a Vault mount (`ca.mounts`): plain logins and no other.
 7. Extensions and critical options only from the lists.
 
 A rate for each key is counted apart (`next_slot`).
@@ -17,6 +18,7 @@ A rate for each key is counted apart (`next_slot`).
 from collections.abc import Iterator
 from typing import Final
 
+from jitgate.ca.mounts import MountCeiling, broken_by_mount
 from jitgate.ca.names import (
     host_of_key_id,
     intercepted_of_key_id,
@@ -43,6 +45,8 @@ def broken(body: CertificateBody, ceiling: Ceiling, now: Micros) -> list[Check]:
         return [*checks, *_user(body, ceiling)]
     if isinstance(ceiling, HostCeiling):
         return [*checks, *_host(body, ceiling)]
+    if isinstance(ceiling, MountCeiling):
+        return [*checks, *broken_by_mount(body, ceiling)]
     return [*checks, *_interception(body, ceiling)]
 
 
@@ -58,7 +62,7 @@ def next_slot(free_at: Micros, ceiling: Ceiling, tick: Micros) -> Micros | None:
 
 
 def _any(body: CertificateBody, ceiling: Ceiling, now_s: int) -> Iterator[Check]:
-    kind = CertType.USER if isinstance(ceiling, UserCeiling) else CertType.HOST
+    kind = CertType.USER if isinstance(ceiling, UserCeiling | MountCeiling) else CertType.HOST
     if body.type is not kind:
         yield failed("kind", f"this key does not sign {body.type.name.lower()} certificates")
     if not now_s - BEGIN_EARLIEST_S <= body.valid_after <= now_s + BEGIN_LATEST_S:

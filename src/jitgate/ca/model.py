@@ -161,6 +161,10 @@ class Signer(Protocol):
         """The 64 bytes of an ed25519 signature over a checkpoint's note text; never over a second history."""
         ...
 
+    async def generate(self, realm: str) -> bytes | SignerRefusal:
+        """The public half, as a blob, of a new key for a Vault mount's realm; kept by the signer before it says so."""
+        ...
+
     async def signed(self, offset: int = 0) -> SignedPage:
         """A page of the list; `offset` is 0 or the `next` of another page. At the end: no entries."""
         ...

@@ -13,6 +13,7 @@ class CaKind(StrEnum):
     USER = "user"  # signs what persons hold
     HOST = "host"  # signs what hosts show
     INTERCEPTION = "interception"  # signs the gateway's own names, never a host's
+    MOUNT = "mount"  # signs plain logins for a Vault mount; no host is told to trust it by us
 
 
 class Phase(StrEnum):

@@ -7,9 +7,10 @@ missing one.
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
+from jitgate.ca.mounts import REALMS, MountCeiling, realm_of_file
 from jitgate.ca.realms import CaKind
 from jitgate.core.clock import DAY, HOUR, SECOND
 from jitgate.core.errors import BadInput
@@ -84,7 +85,9 @@ class InterceptionCeiling:
     trusted: tuple[PublicKey, ...] = ()
 
 
-Ceiling = UserCeiling | HostCeiling | InterceptionCeiling
+FolderCeiling = UserCeiling | HostCeiling | InterceptionCeiling
+"""Of keys in the folder of CA keys; a mount's are in another."""
+Ceiling = FolderCeiling | MountCeiling
 _CEILINGS: Final[dict[CaKind, type[UserCeiling] | type[HostCeiling] | type[InterceptionCeiling]]] = {
     CaKind.USER: UserCeiling,
     CaKind.HOST: HostCeiling,
@@ -96,9 +99,14 @@ _CEILINGS: Final[dict[CaKind, type[UserCeiling] | type[HostCeiling] | type[Inter
 class Rules:
     """`log_key`: file name; `origin`: the first line of every checkpoint that it signs."""
 
-    ceilings: tuple[Ceiling, ...]
+    ceilings: tuple[FolderCeiling, ...]
     log_key: str
     origin: str
+    mounts: tuple[MountCeiling, ...] = ()
+
+    def mount_of(self, realm: str) -> MountCeiling | None:
+        """What the keys of that realm's Vault mount may sign; None where no table means it."""
+        return next((replace(each, realm=realm) for each in self.mounts if each.means(realm)), None)
 
     def files(self) -> list[str]:
         """The CA keys' files that are named whole."""
@@ -106,6 +114,8 @@ class Rules:
 
     def ceiling_of(self, file: str) -> Ceiling | None:
         """What the key in this file may sign; None for a file that no table means. No file is meant by two."""
+        if (realm := realm_of_file(file)) is not None:
+            return self.mount_of(realm)
         if file == self.log_key or not _KEY_FILE.fullmatch(file):
             return None
         for each in self.ceilings:
@@ -127,25 +137,44 @@ def read_rules(text: str) -> Rules:
         content: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"signer.toml is not TOML: {error}") from None
-    _only(content, {"log", "user", "host"}, "signer.toml", {CaKind.INTERCEPTION})
+    _only(content, {"log", "user", "host"}, "signer.toml", {CaKind.INTERCEPTION, CaKind.MOUNT})
     log = _table(content["log"], "[log]")
     _only(log, {"key", "origin"}, "[log]")
-    ceilings: list[Ceiling] = []
+    ceilings: list[FolderCeiling] = []
     for kind in _CEILINGS:
-        tables = content.get(kind, [])
-        if not isinstance(tables, list):
-            raise BadInput(f"signer.toml: {kind} is not a list of tables", f"write [[{kind}]]")
-        ceilings += [_ceiling(table, kind) for table in tables]
-    rules = Rules(tuple(ceilings), _matching(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"]))
+        ceilings += [_ceiling(table, kind) for table in _tables(content.get(kind, []), kind)]
+    mounts = tuple(_mount(table) for table in _tables(content.get(CaKind.MOUNT, []), CaKind.MOUNT))
+    rules = Rules(tuple(ceilings), _matching(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"]), mounts)
     _check_keys(rules)
     return rules
 
 
+def _tables(found: object, kind: CaKind) -> list[object]:
+    if not isinstance(found, list):
+        raise BadInput(f"signer.toml: {kind} is not a list of tables", f"write [[{kind}]]")
+    return found
+
+
+def _mount(found: object) -> MountCeiling:
+    table = _table(found, "[[mount]]")
+    names = {field.name for field in fields(MountCeiling)} - {"realm"}
+    _only(table, names, "[[mount]]")
+    values: dict[str, object] = {}
+    for name in names:
+        try:
+            values[name] = _READERS[name](table[name])
+        except BadInput as error:
+            raise BadInput(f"signer.toml: [[mount]]: {name}: {error.what}", error.hint) from None
+    return MountCeiling(**values)  # type: ignore[arg-type]  # each value came from its field's reader
+
+
 def kind_of(ceiling: Ceiling) -> CaKind:
+    if isinstance(ceiling, MountCeiling):
+        return CaKind.MOUNT
     return next(kind for kind, made in _CEILINGS.items() if isinstance(ceiling, made))
 
 
-def _ceiling(found: object, kind: CaKind) -> Ceiling:
+def _ceiling(found: object, kind: CaKind) -> FolderCeiling:
     where, made = f"[[{kind}]]", _CEILINGS[kind]
     table = _table(found, where)
     names = {field.name for field in fields(made)}
@@ -164,6 +193,9 @@ def _check_keys(rules: Rules) -> None:
     files = [file for each in rules.ceilings for file in each.keys] + [rules.log_key]
     if twice := next((file for file in files if files.count(file) > 1), None):
         raise BadInput(f"signer.toml: the key {shown(twice)} stands there twice", "each key is for one realm and kind")
+    realms = [each.realms for each in rules.mounts]
+    if any(one.startswith(other.rstrip(ANY)) for one in realms for other in realms if one is not other):
+        raise BadInput("signer.toml: two [[mount]] tables mean the same realms", "each mount has one table")
     if twice_trusted := _twice([key for each in rules.ceilings for key in each.trusted]):
         raise BadInput(
             f"signer.toml: the key {twice_trusted.fingerprint} is trusted twice", "each key is for one realm and kind"
@@ -247,6 +279,8 @@ def _public_keys(value: object) -> tuple[PublicKey, ...]:
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     "realm": lambda value: check_name("realm", str(value)),
     "keys": _each(_matching(_KEY_FILES), 1),
+    "realms": _matching(REALMS),
+    "max_keys": _number(1, 1000),
     "max_lifetime_s": _number(1, _LIFETIME_MAX_S),
     "max_principals": _number(1, MAX_PRINCIPALS),
     "scopes": _set(_matching(_SCOPE)),

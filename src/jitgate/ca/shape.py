@@ -30,7 +30,7 @@ from jitgate.core.clock import DAY, SECOND, Micros
 from jitgate.core.errors import BadInput, Conflict, Denied
 from jitgate.core.text import check_name, shown
 from jitgate.grants.lifecycle import is_active
-from jitgate.grants.model import Grant, Target
+from jitgate.grants.model import ANY_HOST, MOUNT_REALM, Grant, Target
 from jitgate.ssh.cert import CertificateBody, CertType
 from jitgate.ssh.pubkey import PublicKey
 
@@ -48,6 +48,8 @@ def shape(grant: Grant, target: Target, key: PublicKey, ca: PublicKey, now: Micr
     """
     if now < grant.opened_at or not is_active(grant, now):
         raise Conflict("the grant is not running", "ask again: jitctl vm connect")
+    if target.host == ANY_HOST or grant.realm.startswith(MOUNT_REALM):
+        raise Denied("a grant of a Vault mount gives its one certificate and no other", "sign again")
     if target not in grant.targets:
         raise Denied(f"the grant does not name {target.login} on {target.host}", "ask for that host and login")
     now_s = now // SECOND

@@ -51,7 +51,7 @@ async def list_held_keys(outside: Outside, actor: Actor) -> None:
     def job(tx: Tx) -> None:
         known = {(authority.realm, authority.kind) for authority in tx.authorities.all()}
         for key in held.authorities:
-            if (key.realm, key.kind) not in known:
+            if (key.realm, key.kind) not in known and key.kind is not CaKind.MOUNT:  # its mount's act lists it
                 known.add((key.realm, key.kind))
                 _list(tx, outside, actor, key.key, key.realm, key.kind, Phase.ACTIVE)
 

@@ -9,6 +9,9 @@ from jitgate.core.ids import is_id
 from jitgate.core.text import check_name, check_reason, shown
 from jitgate.identity.model import Factors, Kind
 
+MOUNT_REALM = "vault-"  # how the realm of every Vault mount begins, and no other
+ANY_HOST = "*"
+"""A target's host in a grant of a Vault mount: every host whose owner has it trust that mount's CA."""
 TARGETS_MAX = 256  # principals of a certificate (OpenSSH's own limit)
 
 State = Literal["active", "expired", "ended"]
@@ -17,13 +20,14 @@ OnExpiry = Literal["end", "keep"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """One login on one host."""
+    """One login on one host; on `ANY_HOST` in a grant of a Vault mount, which opens nothing that is asked by host."""
 
     host: str
     login: str
 
     def __post_init__(self) -> None:
-        check_name("host", self.host)
+        if self.host != ANY_HOST:
+            check_name("host", self.host)
         check_name("login", self.login)
 
 
@@ -81,6 +85,7 @@ class Grant:
         check_reason(self.end_reason)
         if not 1 <= len(self.targets) <= TARGETS_MAX or len(set(self.targets)) != len(self.targets):
             raise BadInput(f"a grant for {len(self.targets)} targets", f"1 to {TARGETS_MAX}, each once")
+        self._check_hosts()
         if self.ends_at <= self.opened_at or (self.ended_at is not None and self.ended_at < self.opened_at):
             raise BadInput("a grant that ends before it begins", "end it after its opening")
         if self.certificate_s <= 0 or (self.max_session_s is not None and self.max_session_s <= 0):
@@ -94,6 +99,11 @@ class Grant:
                 raise BadInput("options or metadata that are unsorted or double", "sort them, each name once")
         if list(self.extensions) != sorted(set(self.extensions)):
             raise BadInput("extensions that are unsorted or double", "sort them, each once")
+
+    def _check_hosts(self) -> None:
+        mount = self.realm.startswith(MOUNT_REALM)
+        if any((target.host == ANY_HOST) != mount for target in self.targets):
+            raise BadInput("a grant for every host, outside a mount; or one of a mount for a host", "one or the other")
 
     @property
     def person_id(self) -> str:

@@ -83,6 +83,9 @@ class MemorySigner:
     async def checkpoint(self, body: bytes) -> bytes | SignerRefusal:
         return self.desk.checkpoint(body)
 
+    async def generate(self, realm: str) -> bytes | SignerRefusal:
+        return self.desk.generate(realm)
+
     async def signed(self, offset: int = 0) -> SignedPage:
         """`offset` counts lines here."""
         found = [parse_line(line) for line in self.lines[offset:]]

@@ -21,13 +21,14 @@ from typing import Final
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot
 from jitgate.ca.model import HeldKey, HeldKeys, LogHead, RefusedFile, SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.mounts import FOLDER, MountCeiling
 from jitgate.ca.rules import Ceiling, Rules, kind_of
 from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
 from jitgate.core.clock import Clock, Micros
 from jitgate.core.errors import BadInput, Unsafe
 from jitgate.core.outcome import Check, failed
 from jitgate.ssh.cert import CertificateBody, parse_to_be_signed
-from jitgate.ssh.private import SoftwareKey
+from jitgate.ssh.private import SoftwareKey, generate_ed25519
 from jitgate.ssh.pubkey import Algorithm, PublicKey
 from jitgate.ssh.wire import Reader
 
@@ -93,6 +94,9 @@ class Desk:
         """Files that are not used, by name; whoever looks into the folder keeps it."""
         self.rules_refused: RefusedFile | None = None
         """A text of the rules that is not followed."""
+        self.mounts_refused: tuple[RefusedFile, ...] = ()
+        self.keep: Callable[[str, SoftwareKey], bool] = lambda _file, _key: True
+        """Makes a mount's new key durable; False if a file of that name is there."""
         for name, key in keys.items():
             if name != rules.log_key:
                 self.hold(name, key)
@@ -151,7 +155,7 @@ class Desk:
             HeldKey(each.ceiling.realm, kind_of(each.ceiling), key, each.file, each.kept)
             for key, each in self._held.items()
         )
-        refused = tuple(self.refused[file] for file in sorted(self.refused))
+        refused = (*(self.refused[file] for file in sorted(self.refused)), *self.mounts_refused)
         if self.rules_refused:
             refused = (self.rules_refused, *refused)
         return HeldKeys(held, self._log.public, self._origin, self._head, refused)
@@ -176,6 +180,23 @@ class Desk:
         for each in accepted:
             results[each.place] = each.held.key.sign(each.tbs)
         return results
+
+    def generate(self, realm: str) -> bytes | SignerRefusal:
+        """The public half, as a blob, of a new key for a Vault mount. Raises `OSError` when it cannot be kept."""
+        ceiling = self._rules.mount_of(realm)
+        if ceiling is None:
+            return SignerRefusal("mount", "no [[mount]] table of signer.toml means this realm", _MOUNT)
+        mine = [each for each in self._held.values() if isinstance(each.ceiling, MountCeiling)]
+        if len(mine) + len(self.mounts_refused) >= ceiling.max_keys:
+            hint = "max_keys of [[mount]] in signer.toml"
+            return SignerRefusal("mount", f"{len(mine)} keys of mounts are there, or are not taken", hint)
+        key = generate_ed25519()
+        for number in range(1, 1000):
+            file = f"{FOLDER}{realm}.{number}"
+            if not self.holds(file) and self._rules.ceiling_of(file) and self.keep(file, key):
+                self.hold(file, key)
+                return key.public.blob
+        return SignerRefusal("mount", "the realm has no name for another key", "it had a thousand")
 
     def checkpoint(self, body: bytes) -> bytes | SignerRefusal:
         """The raw signature over a checkpoint's text."""
@@ -233,6 +254,7 @@ class Desk:
         return mark_line(Summary(serials, self._head), self._clock())
 
 
+_MOUNT: Final = "an owner adds [[mount]] to signer.toml: docs/vault.md"
 _FORKED: Final = "the database is older than the log key's last signature, or was changed: jitgate audit verify"
 
 

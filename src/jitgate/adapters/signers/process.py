@@ -17,7 +17,7 @@ from typing import Final
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.child import Child, SignerSettings, end_of, read_frame, start, stop
-from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Result, Sign
+from jitgate.adapters.signers.protocol import Checkpoint, Generate, Hello, ListFrom, Op, Request, Result, Sign
 from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignRequest
 from jitgate.ca.signed import parse_line
 from jitgate.core.errors import BadInput, TooMany, Unreachable
@@ -90,6 +90,11 @@ class ProcessSigner:
         if len(body) > MAX_STRING:
             raise BadInput("a checkpoint that is too long")
         return protocol.take_results(Op.CHECKPOINT, await self._call(Checkpoint(body)), 1)[0]
+
+    async def generate(self, realm: str) -> Result:
+        if len(realm.encode()) > REALM_MAX:
+            raise BadInput("a realm's name that is too long")
+        return protocol.take_results(Op.GENERATE, await self._call(Generate(realm)), 1)[0]
 
     async def signed(self, offset: int = 0) -> SignedPage:
         unreadable = 0

@@ -11,6 +11,7 @@ foreign bytes enters the process that holds the keys. Anything malformed ends th
                                            -> n * (byte 0, string signature | byte 1, string code, why, hint)
     checkpoint  string body                -> the same, once; the signature is the raw ed25519 one
     list        uint64 offset              -> uint64 next, string whole lines
+    generate    string realm               -> the same, once; the public half of a new key for a Vault mount
     failed                                 -> string what, string hint     (instead of an answer)
 """
 
@@ -38,6 +39,7 @@ class Op(IntEnum):
     SIGN = 2
     CHECKPOINT = 3
     LIST = 4
+    GENERATE = 16
 
 
 Result = bytes | SignerRefusal
@@ -63,7 +65,14 @@ class ListFrom:
     offset: int
 
 
-Request = Hello | Sign | Checkpoint | ListFrom
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """A new key for the Vault mount of that realm."""
+
+    realm: str
+
+
+Request = Generate | Hello | Sign | Checkpoint | ListFrom
 
 
 def length_of(head: bytes) -> int:
@@ -86,6 +95,8 @@ def put_request(request: Request) -> bytes:
             return _frame(Op.CHECKPOINT, put_string(body))
         case ListFrom(offset):
             return _frame(Op.LIST, put_uint64(offset))
+        case Generate(realm):
+            return _frame(Op.GENERATE, put_string(realm))
 
 
 def take_request(payload: bytes) -> Request:
@@ -105,6 +116,8 @@ def take_request(payload: bytes) -> Request:
         found = Checkpoint(reader.string())
     elif op == Op.LIST:
         found = ListFrom(reader.uint64())
+    elif op == Op.GENERATE:
+        found = Generate(reader.text())
     else:
         raise FormatError(f"operation {op}")
     reader.end()

@@ -9,7 +9,7 @@ from typing import Final
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.ledger import Ledger
-from jitgate.adapters.signers.protocol import Checkpoint, Hello, ListFrom, Op, Request, Sign
+from jitgate.adapters.signers.protocol import Checkpoint, Generate, Hello, ListFrom, Op, Request, Sign
 from jitgate.core.errors import BadInput
 from jitgate.ssh.wire import FormatError
 
@@ -41,6 +41,8 @@ def _answer(request: Request, desk: Desk, ledger: Ledger) -> bytes:
             return protocol.put_results(Op.SIGN, desk.sign(requests))
         case Checkpoint(body):
             return protocol.put_results(Op.CHECKPOINT, [desk.checkpoint(body)])
+        case Generate(realm):
+            return protocol.put_results(Op.GENERATE, [desk.generate(realm)])
         case ListFrom(offset):
             try:
                 return protocol.put_page(*ledger.page(offset, protocol.MAX_PAGE))
