@@ -13,7 +13,7 @@ from jitgate.ca.realms import CaKind
 from jitgate.ca.rules import default_rules, read_rules
 from jitgate.ca.shape import shape
 from jitgate.core.clock import HOUR, SECOND
-from jitgate.core.errors import BadInput, Conflict, Denied
+from jitgate.core.errors import BadInput, Conflict, Denied, Unsafe
 from jitgate.grants.model import ANY_HOST, Grant, Target
 from jitgate.ssh.cert import CertificateBody, CertType, join, to_be_signed
 from jitgate.ssh.pubkey import parse_public_key
@@ -46,7 +46,7 @@ def test_without_a_table_no_key_is_made_and_none_is_held():
     refusal = finish(made.generate(REALM))
     assert isinstance(refusal, SignerRefusal)
     assert refusal.code == "mount"
-    with pytest.raises(BadInput):
+    with pytest.raises(Unsafe):
         made.desk.hold("mount/vault-ssh.1", private("mount"))
     assert CaKind.MOUNT not in {each.kind for each in finish(made.keys()).authorities}
 
