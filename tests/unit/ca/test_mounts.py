@@ -51,9 +51,7 @@ def test_without_a_table_no_key_is_made_and_none_is_held():
     assert CaKind.MOUNT not in {each.kind for each in finish(made.keys()).authorities}
 
 
-@pytest.mark.parametrize(
-    "realm", ["default", "vault", "vaultssh", "vault-ssh/../x", "vault-", "VAULT-SSH", ""]
-)
+@pytest.mark.parametrize("realm", ["default", "vault", "vaultssh", "vault-ssh/../x", "vault-", "VAULT-SSH", ""])
 def test_a_key_is_made_for_realms_of_mounts_only(realm: str):
     assert isinstance(finish(signer().generate(realm)), SignerRefusal)
 
