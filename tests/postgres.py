@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+
+from jitgate.app.demo.daemon import free_port
 
 START_S = 30.0
 NOBODY = "nobody"  # when we are root; initdb wants a user that has a name
@@ -37,7 +38,7 @@ class Postgres:
             for path in (self.folder, self._data):
                 shutil.chown(path, NOBODY)
         self.folder.chmod(0o755)
-        self.port = _free_port()
+        self.port = free_port()
         options = [
             "--username=owner",
             "--auth=trust",
@@ -129,9 +130,3 @@ class Postgres:
 
     def drop(self, name: str) -> None:
         self.run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)).as_string())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

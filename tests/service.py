@@ -7,7 +7,6 @@ with a signer process of its own.
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ from typing import Any
 from tests.client import PASSWORD, Connection, Json, Signer
 
 from jitgate.app.control import call_control
+from jitgate.app.demo.daemon import free_port
 from jitgate.app.installation import join_installation, make_installation
 from jitgate.app.settings import Settings
 from jitgate.core.clock import system_clock
@@ -197,15 +197,3 @@ def new_service(
         if service.pid:
             service.kill()
         shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that the system gives to no outgoing connection (those begin at 32768)."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from tests.service import free_port
 
+from jitgate.app.demo.daemon import free_port
 from jitgate.ssh.private import generate_ed25519
 
 PATIENCE_S = 30

@@ -16,8 +16,10 @@ from pathlib import Path
 from tests.bench.issue import start
 from tests.bench.rows import Row, find_haproxy, median
 from tests.bench.start import resident
-from tests.service import Nursery, free_port, new_service
+from tests.service import Nursery, new_service
 from tests.tunnel import certified, enter, granted, opened
+
+from jitgate.app.demo.daemon import free_port
 
 SECONDS = 1.0
 ROUNDS = 5

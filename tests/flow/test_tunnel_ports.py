@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 from tests import tunnel
 from tests.client import Connection, Signer
-from tests.service import ROLES, Service, free_port
+from tests.service import ROLES, Service
 from tests.unit.gateway.test_proxy import header
+
+from jitgate.app.demo.daemon import free_port
 
 PROXY = 'proxy_from = ["127.0.0.1/32"]\n'
 

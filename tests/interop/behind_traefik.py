@@ -19,10 +19,11 @@ from pathlib import Path
 from tests.client import PASSWORD, Connection, Signer, code
 from tests.interop.trusting import apply
 from tests.people import Person
-from tests.service import ROLES, Nursery, Service, free_port
+from tests.service import ROLES, Nursery, Service
 
 from jitgate.agent.trust import parse
 from jitgate.app import local_sshd
+from jitgate.app.demo.daemon import free_port
 from jitgate.app.demo.world import World
 from jitgate.app.installation import make_installation
 from jitgate.app.local_sshd import LocalHost

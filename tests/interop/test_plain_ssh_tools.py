@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.interop.plain import Plain, at_home, more_hosts
 from tests.people import Person
-from tests.service import free_port
+
+from jitgate.app.demo.daemon import free_port
 
 FORKS = 20
 AT_ONCE = 8  # to one host; a stock sshd begins to refuse at ten that have not logged in yet (MaxStartups)

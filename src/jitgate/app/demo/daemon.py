@@ -60,7 +60,7 @@ def start(
     It ends with `stop()`, and also when the calling thread or this process ends, however. Raises Unreachable.
     """
     for _ in range(PORT_TRIES):
-        chosen = port or _free_port()
+        chosen = port or free_port()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 tied(command(chosen)),
@@ -88,12 +88,16 @@ def tied(command: Sequence[str]) -> list[str]:
     return [*([setpriv, "--pdeathsig", "KILL"] if setpriv else []), *command]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has, and that the system gives to no outgoing connection."""
     while True:
         port = random.choice(PORTS)  # noqa: S311  # no secret
         with socket.socket() as probe:
-            if probe.connect_ex((ADDRESS, port)) != 0:
-                return port
+            try:
+                probe.bind((ADDRESS, port))
+            except OSError:
+                continue
+        return port
 
 
 def _wait_until_it_listens(daemon: Daemon) -> None:

@@ -4,9 +4,7 @@ The demo and the tests use it. An owner who has a Vault or an OpenBao does the s
 """
 
 import os
-import random
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from jitgate.app.demo.daemon import tied
+from jitgate.app.demo.daemon import free_port, tied
 from jitgate.app.local_sshd import ADDRESS
 from jitgate.app.tls import write_secret
 from jitgate.core.errors import NotFound, Unreachable
@@ -102,7 +100,7 @@ def open_bao(
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "raft").mkdir(mode=0o700, exist_ok=True)
-    port = port or _free_port()
+    port = port or free_port()
     url = f"http{'s' if tls else ''}://{ADDRESS}:{port}"
     listen_tls = f'tls_cert_file = "{tls[0]}"\n  tls_key_file = "{tls[1]}"' if tls else "tls_disable = true"
     config = folder / "bao.hcl"
@@ -113,7 +111,7 @@ def open_bao(
             port=port,
             tls=listen_tls,
             url=url,
-            url_of_cluster=f"https://{ADDRESS}:{_free_port()}",
+            url_of_cluster=f"https://{ADDRESS}:{free_port()}",
         )
         + more
     )
@@ -185,15 +183,6 @@ def _until(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path
         if process.poll() is not None or time.monotonic() > until:
             raise Unreachable(f"OpenBao did not start: {log.read_text(errors='replace')[-500:]}", f"see {log}")
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    """Below those that the system gives to outgoing connections."""
-    while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311  # no secret
-        with socket.socket() as probe:
-            if probe.connect_ex((ADDRESS, port)) != 0:
-                return port
 
 
 def _client(ca_file: str) -> httpx2.Client:
