@@ -24,7 +24,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A CA key's public half and what it is for. `listed_at`: since when."""
+    """A CA key's public half and what it is for. `listed_at`: since when. `floor`: no serial up to it is used now."""
 
     id: str
     realm: str
@@ -32,3 +32,4 @@ class Authority:
     key: PublicKey
     phase: Phase = Phase.ACTIVE
     listed_at: Micros = field(default=0, compare=False)
+    floor: int = 0

@@ -21,14 +21,21 @@ class Serials:
 
     async def take(self, store: Store, authority: Authority) -> int:
         """A serial of that authority that nobody has had and nobody else will get."""
-        in_hand = self._in_hand.get(authority.id, iter(()))
-        serial = next(in_hand, None)
+        serial = self._next(authority)
         if serial is not None:
             return serial
         async with self._lock:  # one refill for all that wait
-            serial = next(self._in_hand.get(authority.id, iter(())), None)
+            serial = self._next(authority)
             if serial is None:
                 first = await store.write(lambda tx: tx.authorities.take_serials(authority.id, BLOCK))
                 self._in_hand[authority.id] = iter(block(first, BLOCK))
                 serial = next(self._in_hand[authority.id])
             return serial
+
+    def _next(self, authority: Authority) -> int | None:
+        """Of the block in hand; what was revoked before it was used is passed over."""
+        in_hand = self._in_hand.get(authority.id, iter(()))
+        serial = next(in_hand, None)
+        while serial is not None and serial <= authority.floor:
+            serial = next(in_hand, None)
+        return serial

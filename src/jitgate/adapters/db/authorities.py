@@ -35,12 +35,18 @@ class Authorities:
                 parse_public_key(row.public_key),
                 Phase(row.phase),
                 row.created_at,
+                row.serial_floor,
             )
             for row in rows
         ]
 
     def set_phase(self, authority_id: str, phase: Phase) -> None:
         self._c.execute(update(t.ca_key).where(t.ca_key.c.id == authority_id).values(phase=phase))
+
+    def next_serial(self, authority_id: str) -> int:
+        mine = t.serial_counter.c.ca_key_id == authority_id
+        found: int = self._c.execute(select(t.serial_counter.c.next).where(mine)).scalar_one()
+        return found
 
     def take_serials(self, authority_id: str, count: int) -> int:
         mine = t.serial_counter.c.ca_key_id == authority_id

@@ -19,7 +19,7 @@ TABLES = frozenset(metadata.tables)
 _CHANGES: Mapping[str, str] = {
     "access_grant": "ended_at end_reason",
     "access_request": "state",
-    "ca_key": "phase",
+    "ca_key": "phase serial_floor",
     "credential": "password_hash totp_last_step",
     "device_sign_in": "next_at interval",
     "due_event": "done_at",
@@ -31,13 +31,14 @@ _CHANGES: Mapping[str, str] = {
     "outbox": "sent_at",
     "person": "disabled_at",
     "person_key": "removed_at",
+    "revocation": "serials keys",
     "rotation": "step waived step_at ended_at",
     "serial_counter": "next",
     "session": "ended_at end_reason up down kill_at",
     "sign_in": "ended_at",
 }
 _MADE_BY_INIT = frozenset({"log_state"})
-_REMOVED = frozenset({"device_sign_in", "identity", "realm_leaver", "throttle", "used_proof"})
+_REMOVED = frozenset({"device_sign_in", "identity", "realm_leaver", "revoked_serials", "throttle", "used_proof"})
 
 _GATEWAY_READS = TABLES - {"credential", "device_sign_in", "identity", "throttle", "used_proof", "outbox", "due_event"}
 _GATEWAY_WRITES = ("event", "session", "node")

@@ -1,6 +1,7 @@
 """The schema. Times are integer microseconds UTC, ids are ULIDs, `realm_id` stands on every row that belongs to one.
 
-Rows end (`ended_at`, `removed_at`, `disabled_at`) and stay. What the program deletes is throttles, links to identities
+Rows end (`ended_at`, `removed_at`, `disabled_at`) and stay. What the program deletes is throttles, revoked serials of
+certificates that have ended, links to identities
 (the log has their lives) and sign-ins that waited for another device.
 """
 
@@ -65,6 +66,8 @@ ca_key = Table(
     Column("public_key", LargeBinary, nullable=False, unique=True),
     Column("phase", String(16), nullable=False),  # active | retired ...
     _when("created_at"),
+    # Serials up to this one are revoked or used: none of them is handed out any more.
+    Column("serial_floor", BigInteger, nullable=False, server_default="0"),
 )
 
 # A plan by which a CA key is replaced: one of a realm and kind at a time.
@@ -315,6 +318,46 @@ certificate = Table(
     _when("valid_after"),
     _when("valid_before"),
     _when("issued_at"),
+)
+
+# An act that revoked something. `counter`: the state counter with it, by which hosts say that they know of it.
+revocation = Table(
+    "revocation",
+    metadata,
+    _id(),
+    _realm(),
+    Column("what", String(16), nullable=False),  # certificate | serials | key | person | host | grant | ca
+    Column("subject", String(255), nullable=False),
+    _ref("person_id", "person.id", nullable=True),
+    Column("made_by", String(128), nullable=False),
+    _when("made_at"),
+    Column("counter", BigInteger, nullable=False),
+    Column("serials", Integer, nullable=False),
+    Column("keys", Integer, nullable=False),
+)
+
+# Serials that no host may take any more. Without `revocation_id`: a grant ended, or a person was disabled. They are
+# dropped some time after `until`, the end of the certificate; a range has none.
+revoked_serials = Table(
+    "revoked_serials",
+    metadata,
+    Column("ca_key_id", String(26), ForeignKey("ca_key.id"), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, primary_key=True, autoincrement=False),
+    _realm(),
+    _when("until", nullable=True),
+    _ref("revocation_id", "revocation.id", nullable=True, index=False),
+)
+Index("ix_revoked_serials_until", revoked_serials.c.until)
+
+revoked_key = Table(
+    "revoked_key",
+    metadata,
+    Column("public_key", LargeBinary, primary_key=True),
+    _realm(),
+    Column("everywhere", Boolean, nullable=False),
+    _ref("revocation_id", "revocation.id", index=False),
+    _when("revoked_at"),
 )
 
 # A connection that a gateway carries. `kill_*`: somebody wants it ended; the node that carries it sees that.

@@ -17,11 +17,13 @@ from jitgate.adapters.db.people import People
 from jitgate.adapters.db.policies import Policies
 from jitgate.adapters.db.prepared import Prepared
 from jitgate.adapters.db.realms import Realms, Rotations
+from jitgate.adapters.db.revocations import Revocations
 from jitgate.adapters.db.sessions import Sessions
 from jitgate.adapters.db.sign_ins import SignIns
 from jitgate.adapters.db.throttles import Throttles
 
 REVOCATION_EPOCH = "revocation_epoch"
+STATE_COUNTER = "state_counter"
 
 _VALUE = Prepared(select(t.meta.c.value).where(t.meta.c.name == bindparam("name")), "name")
 
@@ -43,6 +45,7 @@ class Transaction:
         self.authorities = Authorities(connection)
         self.realms = Realms(connection)
         self.rotations = Rotations(connection)
+        self.revocations = Revocations(connection, self.certificates.write_pending)
         self.sessions = Sessions(connection)
         self.nodes = Nodes(connection)
         self.log = Log(connection)
@@ -66,6 +69,15 @@ class Transaction:
         self.set_value(REVOCATION_EPOCH, str(self._epoch))
         if self.connection.dialect.name == postgres.BACKEND:
             self.connection.execute(postgres.NOTIFY, {"epoch": str(self._epoch)})
+
+    def state(self) -> int:
+        return int(self.value(STATE_COUNTER) or 0)
+
+    def move_state(self) -> int:
+        counter = self.state() + 1
+        self.set_value(STATE_COUNTER, str(counter))
+        self.move_epoch()
+        return counter
 
     def forget_epoch(self) -> None:
         """A part of this transaction was undone: ask the database again."""
