@@ -52,8 +52,8 @@ PIN = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 GROUP_PIN = $(subst pyproject.toml,-c requirements/dev.txt,$(PIN))
 pins: ## requirements/*.txt after a change of pyproject.toml (needs uv; newer versions: ARGS=--upgrade)
 	@$(PIN) -o requirements/client.txt
-	@$(PIN) --extra server --extra ldap --extra postgres -o requirements/server.txt
-	@$(PIN) --extra server --extra ldap --extra postgres --group test --group check -o requirements/dev.txt
+	@$(PIN) --extra server --extra ldap --extra postgres --extra pkcs11 --extra age -o requirements/server.txt
+	@$(PIN) --extra server --extra ldap --extra postgres --extra pkcs11 --extra age --group test --group check -o requirements/dev.txt
 	@$(GROUP_PIN) --group bench -o requirements/bench.txt
 	@$(subst pyproject.toml,--group openbao,$(PIN)) -o requirements/openbao.txt
 	@$(GROUP_PIN) --group mutate -o requirements/mutate.txt

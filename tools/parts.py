@@ -28,6 +28,7 @@ OPENSSH = ("openssh-server", "openssh-client")
 POSTGRES = ("postgresql",)
 CHROMIUM = ("chromium", "chromium-driver", "fonts-dejavu-core")
 OPENLDAP = ("slapd", "ldap-utils")
+SOFTHSM = ("softhsm2",)
 LIBRARIES = ("usr/lib/*-linux-gnu*", "usr/lib/*-linux-gnu*/pulseaudio", "lib/*-linux-gnu*", "usr/lib", "lib")
 
 
@@ -58,6 +59,8 @@ PARTS = {
     "libnss_wrapper.so": Part(("libnss-wrapper",), "usr/lib/*/libnss_wrapper.so"),
     "rsync": Part(("rsync",), "usr/bin/rsync"),
     "git": Part(("git",), "usr/bin/git"),
+    "softhsm2-util": Part(SOFTHSM, "usr/bin/softhsm2-util"),
+    "libsofthsm2.so": Part(SOFTHSM, "usr/lib/softhsm/libsofthsm2.so"),
     "haproxy": Part(("haproxy",), "usr/sbin/haproxy"),
 }
 ONLY_BY_NAME = frozenset({"haproxy"})

@@ -23,6 +23,18 @@ def read_secret(path: str) -> Secret[str]:
     """A secret's file: one line, 0600, or as above; links are followed. Empty for no path."""
     if not path:
         return Secret("")
+    content = read_secret_bytes(path, SECRET_MAX).reveal()
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"cannot read {path}: {error}") from None
+    if not text or not text.isprintable():
+        raise BadInput(f"{path} holds no secret", "one line of text")
+    return Secret(text)
+
+
+def read_secret_bytes(path: str, limit: int) -> Secret[bytes]:
+    """The same of a file of any content, of `limit` bytes at most."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -31,16 +43,16 @@ def read_secret(path: str) -> Secret[str]:
                 raise Unsafe(f"{path} is not a file of this user or root")
             if not is_ours_alone(descriptor, found):
                 raise Unsafe(f"{path} can be read by others", f"chmod 600 {path}")
-            text = file.read(SECRET_MAX + 1).decode().strip()
+            content = file.read(limit + 1)
     except FileNotFoundError:
         raise NotFound(
             f"no file {path}", "make it: one line, the secret, mode 0600; or correct the setting that names it"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise BadInput(f"cannot read {path}: {error}") from None
-    if not 0 < len(text) <= SECRET_MAX or not text.isprintable():
-        raise BadInput(f"{path} holds no secret", "one line of text")
-    return Secret(text)
+    if len(content) > limit:
+        raise BadInput(f"{path} holds no secret", f"more than {limit} bytes")
+    return Secret(content)
 
 
 def is_ours_alone(descriptor: int, found: os.stat_result) -> bool:

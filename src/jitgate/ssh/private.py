@@ -113,6 +113,17 @@ def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> Sof
     return SoftwareKey(private)
 
 
+def private_fields(key: SoftwareKey) -> Secret[bytes]:
+    """The private part as an agent takes it: type and numbers, without a comment (OpenSSH PROTOCOL.agent 3.2)."""
+    return Secret(key._fields())  # noqa: SLF001  # the class above
+
+
+def dump_pkcs8(key: SoftwareKey) -> Secret[bytes]:
+    """The private part as PKCS#8 DER (RFC 5958), without a passphrase: what tokens and Vaults take in."""
+    der = Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return Secret(key._private.private_bytes(*der))  # noqa: SLF001  # the class above
+
+
 def _check_head(pem: bytes) -> None:
     """Refuses by its public half, which stands open in front, what the library would try, warn of or guess at."""
     try:
