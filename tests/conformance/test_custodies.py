@@ -1,4 +1,4 @@
-"""What every keeper of CA keys does: files, plain and sealed, OpenSSH's agent, SoftHSM by PKCS#11, OpenBao by transit."""
+"""What every keeper of CA keys does: files, sealed files, OpenSSH's agent, a token of SoftHSM, OpenBao by transit."""
 
 import subprocess
 from collections.abc import Callable, Iterator

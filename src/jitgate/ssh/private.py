@@ -115,13 +115,13 @@ def load_private_key(pem: bytes, passphrase: Secret[bytes] | None = None) -> Sof
 
 def private_fields(key: SoftwareKey) -> Secret[bytes]:
     """The private part as an agent takes it: type and numbers, without a comment (OpenSSH PROTOCOL.agent 3.2)."""
-    return Secret(key._fields())  # noqa: SLF001  # the class above
+    return Secret(key._fields())
 
 
 def dump_pkcs8(key: SoftwareKey) -> Secret[bytes]:
     """The private part as PKCS#8 DER (RFC 5958), without a passphrase: what tokens and Vaults take in."""
     der = Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return Secret(key._private.private_bytes(*der))  # noqa: SLF001  # the class above
+    return Secret(key._private.private_bytes(*der))
 
 
 def _check_head(pem: bytes) -> None:

@@ -12,7 +12,9 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from jitgate.adapters.custody.sealed import is_sealed, unseal
 from jitgate.adapters.secret_file import is_ours_alone
+from jitgate.ca.places import SealedPlace
 from jitgate.core.errors import BadInput, NotFound, Unsafe
 from jitgate.ssh.private import MAX_FILE, SoftwareKey, dump_private_key, load_private_key
 
@@ -35,10 +37,12 @@ def check_folder(folder: Path) -> Path:
     return real
 
 
-def load_key(folder: Path, name: str) -> SoftwareKey:
-    """The private key `name` in the folder; `Unsafe` when group or others may read it."""
+def load_key(folder: Path, name: str, sealed: SealedPlace | None = None) -> SoftwareKey:
+    """The private key `name` in the folder; `Unsafe` when group or others may read it. `sealed`: who opens its seal."""
     content = _read(folder, name, MAX_FILE, secret=True)
     try:
+        if is_sealed(content):
+            content = unseal(sealed, content).reveal()
         return load_private_key(content)
     except BadInput as error:
         raise BadInput(f"{folder / name}: {error.what}", error.hint) from None
