@@ -9,6 +9,7 @@ from tests.unit.ca.samples import GRANT, ORIGIN, WEB1, private, public
 
 from jitgate.adapters.signers.files import write_key, write_new
 from jitgate.adapters.signers.process import SignerSettings
+from jitgate.ca.agent_keys import agents_text
 from jitgate.ca.model import SignRequest
 from jitgate.ca.rules import default_rules
 from jitgate.ca.shape import shape
@@ -22,10 +23,11 @@ def signer_files(folder: Path) -> SignerSettings:
     """Keys, rules and an empty state below `folder`, as a new installation has them."""
     keys = folder / "keys"
     keys.mkdir(mode=0o700)
-    for name in ("user", "host", "log"):
+    for name in ("user", "host", "log", "root", "online"):
         write_key(keys, name, private(name))
     rules = folder / "signer.toml"
-    write_new(rules, default_rules(ORIGIN, "default", user_key="user", host_key="host", log_key="log").encode())
+    text = default_rules(ORIGIN, "default", user_key="user", host_key="host", log_key="log")
+    write_new(rules, (text + agents_text("root", "online")).encode())
     return SignerSettings(keys, rules, folder / "state")
 
 

@@ -11,6 +11,7 @@ from jitgate.adapters.signers.files import write_key, write_new
 from jitgate.app.settings import Settings
 from jitgate.app.tls import login_url, make_authority
 from jitgate.audit.checkpoint import parse_verifier_key, verifier_key
+from jitgate.ca.agent_keys import agents_text
 from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.ca.rules import default_rules
 from jitgate.core.clock import Clock
@@ -22,6 +23,7 @@ from jitgate.identity.sealing import KEY_BYTES
 from jitgate.ssh.private import generate_ed25519
 
 USER_KEY, HOST_KEY, LOG_KEY = "user_ca", "host_ca", "log"
+ROOT_KEY, ONLINE_KEY = "root", "online"  # what agents obey
 RULES = "signer.toml"
 
 
@@ -52,6 +54,9 @@ def make_installation(config: Path, settings: Settings, clock: Clock, random: Ra
         if name == LOG_KEY:
             write_new(log_key_file(settings), (verifier_key(origin, key.public.blob[-32:]) + "\n").encode())
     rules = default_rules(origin, DEFAULT_REALM, user_key=USER_KEY, host_key=HOST_KEY, log_key=LOG_KEY)
+    for name in (ROOT_KEY, ONLINE_KEY):
+        write_key(settings.keys_folder, name, generate_ed25519())
+    rules += agents_text(ROOT_KEY, ONLINE_KEY)
     write_new(rules_file(settings), rules.encode())
     list_folder(settings).mkdir(mode=0o700)
     write_new(settings.state / "sealing.key", random(KEY_BYTES))

@@ -18,6 +18,7 @@ A rate for each key is counted apart (`next_slot`).
 from collections.abc import Iterator
 from typing import Final
 
+from jitgate.ca.agent_keys import AgentKeys
 from jitgate.ca.mounts import MountCeiling, broken_by_mount
 from jitgate.ca.names import (
     host_of_key_id,
@@ -50,7 +51,7 @@ def broken(body: CertificateBody, ceiling: Ceiling, now: Micros) -> list[Check]:
     return [*checks, *_interception(body, ceiling)]
 
 
-def next_slot(free_at: Micros, ceiling: Ceiling, tick: Micros) -> Micros | None:
+def next_slot(free_at: Micros, ceiling: Ceiling | AgentKeys, tick: Micros) -> Micros | None:
     """Count one signature against the rate: the key's new `free_at`, or None when it has to wait.
 
     `tick` is a monotonic clock in microseconds and `free_at` begins as 0. The generic cell rate algorithm: `free_at`

@@ -99,6 +99,14 @@ class LogHead:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAgentKeys:
+    """The keys that hosts obey: `root` signs lists of trust, `online` bundles. Both ed25519."""
+
+    root: PublicKey
+    online: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
 class HeldKeys:
     """All that the signer holds. It signs checkpoints of the log `origin` with `log`, an ed25519 key.
 
@@ -111,6 +119,7 @@ class HeldKeys:
     origin: str
     head: LogHead | None
     refused: tuple[RefusedFile, ...] = ()
+    agents: HeldAgentKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +172,14 @@ class Signer(Protocol):
 
     async def generate(self, realm: str) -> bytes | SignerRefusal:
         """The public half, as a blob, of a new key for a Vault mount's realm; kept by the signer before it says so."""
+        ...
+
+    async def trust(self, payload: bytes) -> bytes | SignerRefusal:
+        """The 64 bytes of an ed25519 signature over a list of trust (`ca.trust`), if it names none but known keys."""
+        ...
+
+    async def bundles(self, payloads: Sequence[bytes]) -> list[bytes | SignerRefusal]:
+        """The same over bundles (`sessions.bundle`), in their order."""
         ...
 
     async def signed(self, offset: int = 0) -> SignedPage:

@@ -4,6 +4,7 @@ Every line is required and no other is taken: nothing is allowed by leaving a li
 missing one.
 """
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,8 @@ from typing import Final
 
 from jitgate.ca.mounts import REALMS, MountCeiling, realm_of_file
 from jitgate.ca.realms import CaKind
+from jitgate.ca.agent_keys import TABLES as AGENT_TABLES
+from jitgate.ca.agent_keys import AgentKeys, read_agent_keys
 from jitgate.core.clock import DAY, HOUR, SECOND
 from jitgate.core.errors import BadInput
 from jitgate.core.text import check_name, shown
@@ -108,6 +111,12 @@ class Rules:
         """What the keys of that realm's Vault mount may sign; None where no table means it."""
         return next((replace(each, realm=realm) for each in self.mounts if each.means(realm)), None)
 
+    agents: AgentKeys | None = None
+
+    def other_files(self) -> list[str]:
+        """The files of keys that are no CA's."""
+        return [self.log_key, *((self.agents.root, self.agents.online) if self.agents else ())]
+
     def files(self) -> list[str]:
         """The CA keys' files that are named whole."""
         return [file for each in self.ceilings for file in each.keys if not file.endswith(ANY)]
@@ -116,7 +125,7 @@ class Rules:
         """What the key in this file may sign; None for a file that no table means. No file is meant by two."""
         if (realm := realm_of_file(file)) is not None:
             return self.mount_of(realm)
-        if file == self.log_key or not _KEY_FILE.fullmatch(file):
+        if file in self.other_files() or not _KEY_FILE.fullmatch(file):
             return None
         for each in self.ceilings:
             if file in each.keys:
@@ -137,7 +146,7 @@ def read_rules(text: str) -> Rules:
         content: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"signer.toml is not TOML: {error}") from None
-    _only(content, {"log", "user", "host"}, "signer.toml", {CaKind.INTERCEPTION, CaKind.MOUNT})
+    _only(content, {"log", "user", "host"}, "signer.toml", {*AGENT_TABLES, CaKind.INTERCEPTION, CaKind.MOUNT})
     log = _table(content["log"], "[log]")
     _only(log, {"key", "origin"}, "[log]")
     ceilings: list[FolderCeiling] = []
@@ -145,6 +154,7 @@ def read_rules(text: str) -> Rules:
         ceilings += [_ceiling(table, kind) for table in _tables(content.get(kind, []), kind)]
     mounts = tuple(_mount(table) for table in _tables(content.get(CaKind.MOUNT, []), CaKind.MOUNT))
     rules = Rules(tuple(ceilings), _matching(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"]), mounts)
+    rules = dataclasses.replace(rules, agents=read_agent_keys(content))
     _check_keys(rules)
     return rules
 
@@ -190,7 +200,7 @@ def _ceiling(found: object, kind: CaKind) -> FolderCeiling:
 
 
 def _check_keys(rules: Rules) -> None:
-    files = [file for each in rules.ceilings for file in each.keys] + [rules.log_key]
+    files = [file for each in rules.ceilings for file in each.keys] + rules.other_files()
     if twice := next((file for file in files if files.count(file) > 1), None):
         raise BadInput(f"signer.toml: the key {shown(twice)} stands there twice", "each key is for one realm and kind")
     realms = [each.realms for each in rules.mounts]

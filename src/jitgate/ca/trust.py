@@ -59,7 +59,8 @@ class TrustList:
         return self.user + self.host + self.interception
 
     def of(self, kind: CaKind) -> tuple[PublicKey, ...]:
-        return {CaKind.USER: self.user, CaKind.HOST: self.host, CaKind.INTERCEPTION: self.interception}[kind]
+        named = {CaKind.USER: self.user, CaKind.HOST: self.host, CaKind.INTERCEPTION: self.interception}
+        return named.get(kind, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jitgate.adapters.signers.desk import Desk
 from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignerRefusal, SignRequest
+from jitgate.ca.agent_keys import agents_text
 from jitgate.ca.rules import Rules, default_rules, read_rules
 from jitgate.ca.signed import parse_line, summarize
 from jitgate.core.clock import HOUR, SECOND, Clock
@@ -53,7 +54,9 @@ GRANT = Grant(
     max_session_s=None,
 )
 
-RULES = read_rules(default_rules(ORIGIN, "default", user_key="user", host_key="host", log_key="log"))
+RULES = read_rules(
+    default_rules(ORIGIN, "default", user_key="user", host_key="host", log_key="log") + agents_text("root", "online")
+)
 
 
 def finish(work: Coroutine[object, None, T]) -> T:
@@ -71,7 +74,7 @@ class MemorySigner:
 
     def __init__(self, rules: Rules = RULES, *, clock: Clock = lambda: NOW, lines: Sequence[bytes] = ()) -> None:
         self.lines = list(lines)
-        keys = {file: private(file) for file in [*rules.files(), rules.log_key]}
+        keys = {file: private(file) for file in [*rules.files(), *rules.other_files()]}
         self.desk = Desk(rules, keys, summarize(self.lines), self.lines.extend, clock=clock, tick=clock)
 
     async def keys(self) -> HeldKeys:
@@ -85,6 +88,12 @@ class MemorySigner:
 
     async def generate(self, realm: str) -> bytes | SignerRefusal:
         return self.desk.generate(realm)
+
+    async def trust(self, payload: bytes) -> bytes | SignerRefusal:
+        return self.desk.trust(payload)
+
+    async def bundles(self, payloads: Sequence[bytes]) -> list[bytes | SignerRefusal]:
+        return [self.desk.bundle(each) for each in payloads]
 
     async def signed(self, offset: int = 0) -> SignedPage:
         """`offset` counts lines here."""

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from jitgate.adapters.signers.statements import open_statements
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot
-from jitgate.ca.model import HeldKey, HeldKeys, LogHead, RefusedFile, SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.model import HeldAgentKeys, HeldKey, HeldKeys, LogHead, RefusedFile, SignedEntry, SignerRefusal, SignRequest
 from jitgate.ca.mounts import FOLDER, MountCeiling
 from jitgate.ca.rules import Ceiling, Rules, kind_of
 from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
@@ -89,6 +90,7 @@ class Desk:
         if self._log.public.algorithm is not Algorithm.ED25519:
             raise Unsafe("the log key is not an ed25519 key", "a checkpoint has no other kind of signature")
         self._rules, self._serials, self._head = rules, dict(before.serials), before.head
+        self._statements = open_statements(rules, keys, clock=clock, tick=tick)
         self._held: dict[PublicKey, _Held] = {}
         self.refused: dict[str, RefusedFile] = {}
         """Files that are not used, by name; whoever looks into the folder keeps it."""
@@ -98,7 +100,7 @@ class Desk:
         self.keep: Callable[[str, SoftwareKey], bool] = lambda _file, _key: True
         """Makes a mount's new key durable; False if a file of that name is there."""
         for name, key in keys.items():
-            if name != rules.log_key:
+            if name not in rules.other_files():
                 self.hold(name, key)
         self._append, self._clock, self._tick = append, clock, tick
         self._since_mark = 0
@@ -113,7 +115,7 @@ class Desk:
         if ceiling is None:
             raise Unsafe(f"no table of signer.toml means the file {file}", "name it in `keys`, and restart")
         there = self._held.get(key.public)
-        if key.public == self._log.public or (there and (there.file != file)):
+        if key.public in self._others() or (there and (there.file != file)):
             raise Unsafe("two files hold the same key", "each realm and kind, and the log, has keys of its own")
         before = [each for each in self._held.values() if each.file == file and each is not there]
         if len(before) > KEPT_MAX:
@@ -158,7 +160,7 @@ class Desk:
         refused = (*(self.refused[file] for file in sorted(self.refused)), *self.mounts_refused)
         if self.rules_refused:
             refused = (self.rules_refused, *refused)
-        return HeldKeys(held, self._log.public, self._origin, self._head, refused)
+        return HeldKeys(held, self._log.public, self._origin, self._head, refused, self._agents())
 
     def sign(self, requests: Sequence[SignRequest]) -> list[bytes | SignerRefusal]:
         """Signature blobs and refusals in the order of the requests; what is signed is in the list before."""
@@ -198,6 +200,23 @@ class Desk:
                 return key.public.blob
         return SignerRefusal("mount", "the realm has no name for another key", "it had a thousand")
 
+    def trust(self, payload: bytes) -> bytes | SignerRefusal:
+        """The raw signature of the root key over a list of trust."""
+        if self._statements is None:
+            return _NO_AGENTS
+        return self._statements.trust(payload, self._rules, self.keys().authorities)
+
+    def bundle(self, payload: bytes) -> bytes | SignerRefusal:
+        """The raw signature of the online key over a host's bundle."""
+        return self._statements.bundle(payload, self._rules) if self._statements else _NO_AGENTS
+
+    def _agents(self) -> HeldAgentKeys | None:
+        return HeldAgentKeys(self._statements.root, self._statements.online) if self._statements else None
+
+    def _others(self) -> list[PublicKey]:
+        """Keys that are no CA's."""
+        return [self._log.public, *((self._statements.root, self._statements.online) if self._statements else ())]
+
     def checkpoint(self, body: bytes) -> bytes | SignerRefusal:
         """The raw signature over a checkpoint's text."""
         try:
@@ -224,7 +243,7 @@ class Desk:
         held = self._held.get(body.ca)
         if held is None or held.ceiling.realm != request.realm:
             return failed("authority", f"no key {body.ca.fingerprint} for the realm", "jitgate ca ls says why")
-        if body.key in self._held or body.key == self._log.public:
+        if body.key in self._held or body.key in self._others():
             return failed("own_key", "a certificate for a key that the signer holds itself")
         if checks := broken(body, held.ceiling, now):
             return checks[0]
@@ -255,6 +274,7 @@ class Desk:
 
 
 _MOUNT: Final = "an owner adds [[mount]] to signer.toml: docs/vault.md"
+_NO_AGENTS: Final = SignerRefusal("no_agents", "signer.toml has no [root] and [online]", "see docs/agents.md")
 _FORKED: Final = "the database is older than the log key's last signature, or was changed: jitgate audit verify"
 
 

@@ -17,10 +17,12 @@ from typing import Final
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.child import Child, SignerSettings, end_of, read_frame, start, stop
-from jitgate.adapters.signers.protocol import Checkpoint, Generate, Hello, ListFrom, Op, Request, Result, Sign
+from jitgate.adapters.signers.protocol import Bundles, Checkpoint, Generate, Hello, ListFrom, Op, Request, Result, Sign, Trust
 from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignRequest
 from jitgate.ca.signed import parse_line
+from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
 from jitgate.core.errors import BadInput, TooMany, Unreachable
+from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.ssh.wire import MAX_STRING
 
 __all__ = ["ProcessSigner", "SignerSettings", "open_signer"]
@@ -95,6 +97,18 @@ class ProcessSigner:
         if len(realm.encode()) > REALM_MAX:
             raise BadInput("a realm's name that is too long")
         return protocol.take_results(Op.GENERATE, await self._call(Generate(realm)), 1)[0]
+
+    async def trust(self, payload: bytes) -> Result:
+        if len(payload) > TRUST_MAX:
+            raise BadInput("a list of trust that is too long")
+        return protocol.take_results(Op.TRUST, await self._call(Trust(payload)), 1)[0]
+
+    async def bundles(self, payloads: Sequence[bytes]) -> list[Result]:
+        found: list[Result] = []
+        for part in _bundle_parts(payloads):
+            answer = await self._call(Bundles(part))
+            found += protocol.take_results(Op.BUNDLES, answer, len(part))
+        return found
 
     async def signed(self, offset: int = 0) -> SignedPage:
         unreadable = 0
@@ -226,6 +240,20 @@ def _parts(requests: Sequence[SignRequest]) -> list[tuple[SignRequest, ...]]:
             parts.append([])
             size = _size(request)
         parts[-1].append(request)
+    return [tuple(part) for part in parts]
+
+
+def _bundle_parts(payloads: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+    parts: list[list[bytes]] = []
+    size = 0
+    for payload in payloads:
+        if len(payload) > BUNDLE_MAX:
+            raise BadInput(f"a bundle of {len(payload)} bytes", f"at most {BUNDLE_MAX}")
+        size += len(payload) + 4
+        if not parts or len(parts[-1]) == protocol.MAX_BUNDLES or size > protocol.MAX_BATCH_BYTES:
+            parts.append([])
+            size = len(payload) + 4
+        parts[-1].append(payload)
     return [tuple(part) for part in parts]
 
 

@@ -6,10 +6,14 @@ foreign bytes enters the process that holds the keys. Anything malformed ends th
 
     hello       uint32 version             -> string origin, string log key, string root ("" for none), uint64 size,
                                               uint32 n, n * (string realm, string kind, string key, string file,
-                                              boolean kept), uint32 n, n * (string file, string why, string hint)
+                                              boolean kept), uint32 n, n * (string file, string why, string hint),
+                                              string root key, string online key ("" for none)
     sign        uint32 n, n * (string realm, string tbs)
                                            -> n * (byte 0, string signature | byte 1, string code, why, hint)
     checkpoint  string body                -> the same, once; the signature is the raw ed25519 one
+    trust       string payload             -> the same, once
+    bundles     uint32 n, n * string payload
+                                           -> the same, n times
     list        uint64 offset              -> uint64 next, string whole lines
     generate    string realm               -> the same, once; the public half of a new key for a Vault mount
     failed                                 -> string what, string hint     (instead of an answer)
@@ -20,8 +24,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from jitgate.ca.model import HeldKey, HeldKeys, LogHead, RefusedFile, SignerRefusal, SignRequest
+from jitgate.ca.model import HeldAgentKeys, HeldKey, HeldKeys, LogHead, RefusedFile, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
+from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
+from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.ssh.pubkey import parse_public_key
 from jitgate.ssh.wire import MAX_STRING, FormatError, Reader, put_string, put_uint32, put_uint64
 
@@ -30,6 +36,7 @@ MAX_BATCH: Final = 256  # one sync of the list serves so many; more would only l
 MAX_FRAME: Final = 4 << 20  # bytes; a full batch of usual certificates is 200 kB
 MAX_BATCH_BYTES: Final = MAX_FRAME - (64 << 10)  # what the client puts into one message, fields around it left out
 MAX_PAGE: Final = 1 << 20
+MAX_BUNDLES: Final = 64  # in one message: some milliseconds, in which no certificate is signed
 _MAX_KEYS: Final = 1024
 
 
@@ -39,6 +46,8 @@ class Op(IntEnum):
     SIGN = 2
     CHECKPOINT = 3
     LIST = 4
+    TRUST = 5
+    BUNDLES = 6
     GENERATE = 16
 
 
@@ -66,13 +75,23 @@ class ListFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bundles:
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Generate:
     """A new key for the Vault mount of that realm."""
 
     realm: str
 
 
-Request = Generate | Hello | Sign | Checkpoint | ListFrom
+Request = Generate | Hello | Sign | Checkpoint | ListFrom | Trust | Bundles
 
 
 def length_of(head: bytes) -> int:
@@ -95,11 +114,15 @@ def put_request(request: Request) -> bytes:
             return _frame(Op.CHECKPOINT, put_string(body))
         case ListFrom(offset):
             return _frame(Op.LIST, put_uint64(offset))
+        case Trust(payload):
+            return _frame(Op.TRUST, put_string(payload))
+        case Bundles(payloads):
+            return _frame(Op.BUNDLES, put_uint32(len(payloads)), *map(put_string, payloads))
         case Generate(realm):
             return _frame(Op.GENERATE, put_string(realm))
 
 
-def take_request(payload: bytes) -> Request:
+def take_request(payload: bytes) -> Request:  # noqa: C901  # one branch an operation
     """What the bytes of a frame ask for; `FormatError` for anything else."""
     reader = Reader(payload)
     op = reader.byte()
@@ -116,6 +139,12 @@ def take_request(payload: bytes) -> Request:
         found = Checkpoint(reader.string())
     elif op == Op.LIST:
         found = ListFrom(reader.uint64())
+    elif op == Op.TRUST:
+        found = Trust(reader.string(TRUST_MAX))
+    elif op == Op.BUNDLES:
+        if not 1 <= (count := reader.uint32()) <= MAX_BUNDLES:
+            raise FormatError(f"a message with {count} bundles")
+        found = Bundles(tuple(reader.string(BUNDLE_MAX) for _ in range(count)))
     elif op == Op.GENERATE:
         found = Generate(reader.text())
     else:
@@ -139,8 +168,9 @@ def put_keys(held: HeldKeys) -> bytes:
     ]
     refused = [put_string(each.file) + put_string(each.why) + put_string(each.hint) for each in held.refused]
     head = (put_string(held.head.root), put_uint64(held.head.size)) if held.head else (put_string(""), put_uint64(0))
+    agents = map(put_string, (held.agents.root.blob, held.agents.online.blob) if held.agents else (b"", b""))
     log = (put_string(held.origin), put_string(held.log.blob), *head)
-    return _frame(Op.HELLO, *log, put_uint32(len(keys)), *keys, put_uint32(len(refused)), *refused)
+    return _frame(Op.HELLO, *log, put_uint32(len(keys)), *keys, put_uint32(len(refused)), *refused, *agents)
 
 
 def take_keys(payload: bytes) -> HeldKeys:
@@ -159,8 +189,10 @@ def take_keys(payload: bytes) -> HeldKeys:
     if (count := reader.uint32()) > _MAX_KEYS:
         raise FormatError(f"{count} refused files")
     refused = tuple(RefusedFile(reader.text(), reader.text(), reader.text()) for _ in range(count))
+    root_key, online_key = reader.string(), reader.string()
     reader.end()
-    return HeldKeys(tuple(held), log, origin, LogHead(size, root) if root else None, refused)
+    agents = HeldAgentKeys(parse_public_key(root_key), parse_public_key(online_key)) if root_key else None
+    return HeldKeys(tuple(held), log, origin, LogHead(size, root) if root else None, refused, agents)
 
 
 def put_results(op: Op, results: Sequence[Result]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.ledger import Ledger
-from jitgate.adapters.signers.protocol import Checkpoint, Generate, Hello, ListFrom, Op, Request, Sign
+from jitgate.adapters.signers.protocol import Bundles, Checkpoint, Generate, Hello, ListFrom, Op, Request, Sign, Trust
 from jitgate.core.errors import BadInput
 from jitgate.ssh.wire import FormatError
 
@@ -43,6 +43,10 @@ def _answer(request: Request, desk: Desk, ledger: Ledger) -> bytes:
             return protocol.put_results(Op.CHECKPOINT, [desk.checkpoint(body)])
         case Generate(realm):
             return protocol.put_results(Op.GENERATE, [desk.generate(realm)])
+        case Trust(payload):
+            return protocol.put_results(Op.TRUST, [desk.trust(payload)])
+        case Bundles(payloads):
+            return protocol.put_results(Op.BUNDLES, [desk.bundle(each) for each in payloads])
         case ListFrom(offset):
             try:
                 return protocol.put_page(*ledger.page(offset, protocol.MAX_PAGE))

@@ -18,6 +18,7 @@ from typing import Final
 
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.files import check_folder, load_key
+from jitgate.adapters.signers.statements import load_agent_keys
 from jitgate.ca.model import RefusedFile
 from jitgate.ca.rules import Rules
 from jitgate.core.errors import BadInput, Error, NotFound
@@ -58,7 +59,7 @@ class Watch:
             if not any(self._rules.ceiling_of(file) is ceiling for file in loaded):
                 mine = [error for file, error in wrong.items() if self._rules.ceiling_of(file) is ceiling]
                 raise mine[0] if mine else NotFound(f"no key in {self._folder} for {' '.join(ceiling.keys)}")
-        return loaded | {self._rules.log_key: log}
+        return loaded | {self._rules.log_key: log} | load_agent_keys(self._folder, self._rules)
 
     def follow(self, rules: Rules) -> None:
         """From now on by these. Files that no table means any more are forgotten."""

@@ -19,6 +19,7 @@ from jitgate.core.errors import Unsafe
 from jitgate.ssh.cert import to_be_signed
 from jitgate.ssh.private import SoftwareKey
 
+ALL = {name: private(name) for name in [*RULES.files(), *RULES.other_files()]}
 SPEC = shape(GRANT, WEB1, public("laptop"), public("user"), NOW)
 HOST = shape_host("default", "web1", "web1.default.jitgate", public("sshd"), public("host"), NOW)
 
@@ -109,7 +110,7 @@ def test_nothing_is_signed_when_the_list_cannot_be_written():
         if any(isinstance(parse_line(line), SignedEntry) for line in lines) or len(uses) > 1:
             raise OSError(28, "No space left on device")
 
-    keys = {name: Watched(private(name)._private) for name in ("user", "host", "log")}
+    keys = {name: Watched(private(name)._private) for name in ALL}
     desk = Desk(RULES, keys, NOTHING, full, clock=lambda: NOW, tick=lambda: NOW)
     with pytest.raises(OSError, match="No space"):
         desk.sign([order(1)])
@@ -158,7 +159,7 @@ def test_a_list_that_cannot_be_written_shows_at_the_start():
         raise OSError(28, f"No space left for {len(lines)} lines")
 
     with pytest.raises(OSError, match="No space"):
-        Desk(RULES, {n: private(n) for n in ("user", "host", "log")}, NOTHING, full, clock=lambda: NOW, tick=lambda: 0)
+        Desk(RULES, ALL, NOTHING, full, clock=lambda: NOW, tick=lambda: 0)
 
 
 def test_the_list_is_written_before_the_signature():
@@ -180,7 +181,7 @@ def test_a_rate_is_kept_for_each_key_and_burns_no_serial():
 
 
 def test_one_key_for_two_things_is_refused():
-    keys = {"user": private("user"), "host": private("user"), "log": private("log")}
+    keys = {"user": private("user"), "host": private("user")} | {n: private(n) for n in RULES.other_files()}
     with pytest.raises(Unsafe, match="same key"):
         Desk(RULES, keys, NOTHING, lambda _: None, clock=lambda: NOW, tick=lambda: NOW)
 
