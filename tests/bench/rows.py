@@ -56,18 +56,20 @@ def has_bao() -> bool:
 
 def find_step_ca() -> Path | None:
     """Built if it is not there yet, which takes minutes."""
-    command = [sys.executable, "-m", "tools.peers", "step-ca"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=Path(__file__).parents[2])
-    if done.returncode != 0:
-        say("no step-ca could be built: no row beside it")
-        return None
-    return Path(done.stdout.strip())
+    said = _made("tools.peers", "step-ca")
+    return Path(said.strip()) if said else None
 
 
 def find_haproxy() -> Path | None:
-    command = [sys.executable, "-m", "tools.parts", "haproxy"]
+    said = _made("tools.parts", "haproxy")
+    return Path(json.loads(said)["haproxy"]) if said else None
+
+
+def _made(tool: str, name: str) -> str:
+    """What the tool says of where it is; empty if there is none."""
+    command = [sys.executable, "-m", tool, name]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=Path(__file__).parents[2])
     if done.returncode != 0:
-        say("no HAProxy could be unpacked: no row beside it")
-        return None
-    return Path(json.loads(done.stdout)["haproxy"])
+        say(f"no {name} could be had: no row beside it")
+        return ""
+    return done.stdout
