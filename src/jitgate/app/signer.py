@@ -51,7 +51,7 @@ def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Callable[
     ledger = Ledger(state, patience_s=PATIENCE_S)
     watch = Watch(keys, file.rules)
     desk = Desk(file.rules, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)
-    desk.refused = watch.refused
+    desk.refused, desk.lost = watch.refused, watch.lost
     mounts = MountKeys(state)
     mounts.hold_all(desk)
     desk.keep = mounts.keep

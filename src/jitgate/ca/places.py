@@ -86,6 +86,9 @@ class Places:
                 raise BadInput(f"signer.toml: {name} stands there, and no table [{scheme}]", "docs/custody.md")
 
 
+NOWHERE: Final = Places()
+
+
 def read_places(content: Mapping[str, object]) -> Places:
     """The tables of `content` that say where keys lie; `BadInput` names what is wrong. Others are left alone."""
     places = Places(

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
-from jitgate.ca.mounts import REALMS, MountCeiling, realm_of_file
-from jitgate.ca.realms import CaKind
 from jitgate.ca.agent_keys import TABLES as AGENT_TABLES
 from jitgate.ca.agent_keys import AgentKeys, read_agent_keys
+from jitgate.ca.mounts import REALMS, MountCeiling, realm_of_file
+from jitgate.ca.places import NOWHERE, TABLES, Places, is_place, read_places
+from jitgate.ca.realms import CaKind
 from jitgate.core.clock import DAY, HOUR, SECOND
 from jitgate.core.errors import BadInput
 from jitgate.core.text import check_name, shown
@@ -106,6 +107,7 @@ class Rules:
     log_key: str
     origin: str
     mounts: tuple[MountCeiling, ...] = ()
+    places: Places = NOWHERE
 
     def mount_of(self, realm: str) -> MountCeiling | None:
         """What the keys of that realm's Vault mount may sign; None where no table means it."""
@@ -119,13 +121,17 @@ class Rules:
 
     def files(self) -> list[str]:
         """The CA keys' files that are named whole."""
-        return [file for each in self.ceilings for file in each.keys if not file.endswith(ANY)]
+        return [file for each in self.ceilings for file in each.keys if not file.endswith(ANY) and not is_place(file)]
+
+    def elsewhere(self) -> list[str]:
+        """The CA keys that lie in no file."""
+        return [name for each in self.ceilings for name in each.keys if is_place(name)]
 
     def ceiling_of(self, file: str) -> Ceiling | None:
         """What the key in this file may sign; None for a file that no table means. No file is meant by two."""
         if (realm := realm_of_file(file)) is not None:
             return self.mount_of(realm)
-        if file in self.other_files() or not _KEY_FILE.fullmatch(file):
+        if file in self.other_files() or not (_KEY_FILE.fullmatch(file) or is_place(file)):
             return None
         for each in self.ceilings:
             if file in each.keys:
@@ -146,16 +152,18 @@ def read_rules(text: str) -> Rules:
         content: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"signer.toml is not TOML: {error}") from None
-    _only(content, {"log", "user", "host"}, "signer.toml", {*AGENT_TABLES, CaKind.INTERCEPTION, CaKind.MOUNT})
+    _only(content, {"log", "user", "host"}, "signer.toml", {*AGENT_TABLES, CaKind.INTERCEPTION, CaKind.MOUNT, *TABLES})
     log = _table(content["log"], "[log]")
     _only(log, {"key", "origin"}, "[log]")
     ceilings: list[FolderCeiling] = []
     for kind in _CEILINGS:
         ceilings += [_ceiling(table, kind) for table in _tables(content.get(kind, []), kind)]
     mounts = tuple(_mount(table) for table in _tables(content.get(CaKind.MOUNT, []), CaKind.MOUNT))
-    rules = Rules(tuple(ceilings), _matching(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"]), mounts)
+    log_key, origin = _placed(_KEY_FILE)(log["key"]), _matching(_ORIGIN)(log["origin"])
+    rules = Rules(tuple(ceilings), log_key, origin, mounts, read_places(content))
     rules = dataclasses.replace(rules, agents=read_agent_keys(content))
     _check_keys(rules)
+    rules.places.check([*rules.elsewhere(), rules.log_key])
     return rules
 
 
@@ -257,6 +265,11 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[object], str]:
     return read
 
 
+def _placed(pattern: re.Pattern[str]) -> Callable[[object], str]:
+    """Of a key: its file, or where else it lies."""
+    return lambda value: value if isinstance(value, str) and is_place(value) else _matching(pattern)(value)
+
+
 def _each(read: Callable[[object], str], least: int = 0) -> Callable[[object], tuple[str, ...]]:
     def read_all(value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or len(value) < least:
@@ -288,7 +301,7 @@ def _public_keys(value: object) -> tuple[PublicKey, ...]:
 
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     "realm": lambda value: check_name("realm", str(value)),
-    "keys": _each(_matching(_KEY_FILES), 1),
+    "keys": _each(_placed(_KEY_FILES), 1),
     "realms": _matching(REALMS),
     "max_keys": _number(1, 1000),
     "max_lifetime_s": _number(1, _LIFETIME_MAX_S),

@@ -121,7 +121,7 @@ def private_fields(key: SoftwareKey) -> Secret[bytes]:
 def dump_pkcs8(key: SoftwareKey) -> Secret[bytes]:
     """The private part as PKCS#8 DER (RFC 5958), without a passphrase: what tokens and Vaults take in."""
     der = Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return Secret(key._private.private_bytes(*der))
+    return Secret(key._private.private_bytes(*der))  # noqa: SLF001  # the class above
 
 
 def _check_head(pem: bytes) -> None:

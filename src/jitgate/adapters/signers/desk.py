@@ -18,21 +18,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from jitgate.adapters.custody.port import SigningKey
 from jitgate.adapters.signers.statements import open_statements
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot
-from jitgate.ca.model import HeldAgentKeys, HeldKey, HeldKeys, LogHead, RefusedFile, SignedEntry, SignerRefusal, SignRequest
+from jitgate.ca.model import (
+    HeldAgentKeys,
+    HeldKey,
+    HeldKeys,
+    LogHead,
+    RefusedFile,
+    SignedEntry,
+    SignerRefusal,
+    SignRequest,
+)
 from jitgate.ca.mounts import FOLDER, MountCeiling
 from jitgate.ca.rules import Ceiling, Rules, kind_of
 from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
-from jitgate.core.clock import Clock, Micros
-from jitgate.core.errors import BadInput, Unsafe
+from jitgate.core.clock import SECOND, Clock, Micros
+from jitgate.core.errors import BadInput, Error, Unsafe
 from jitgate.core.outcome import Check, failed
 from jitgate.ssh.cert import CertificateBody, parse_to_be_signed
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 from jitgate.ssh.pubkey import Algorithm, PublicKey
 from jitgate.ssh.wire import Reader
 
+BATCH_MOST: Final = 15 * SECOND  # for the signatures of one message; the service waits 30 s for its answer
 KEPT_MAX: Final = 3  # keys that were replaced under one name and are still in memory
 SERIALS_KEPT: Final = 100_000  # about 10 MB a key; a window far wider than the blocks that processes hold in reserve
 
@@ -40,7 +51,7 @@ SERIALS_KEPT: Final = 100_000  # about 10 MB a key; a window far wider than the 
 @dataclass(slots=True)
 class _Held:
     file: str
-    key: SoftwareKey
+    key: SigningKey
     fingerprint: str
     ceiling: Ceiling
     floor: int
@@ -79,7 +90,7 @@ class Desk:
     def __init__(
         self,
         rules: Rules,
-        keys: Mapping[str, SoftwareKey],
+        keys: Mapping[str, SigningKey],
         before: Summary,
         append: Callable[[list[bytes]], None],
         *,
@@ -94,6 +105,8 @@ class Desk:
         self._held: dict[PublicKey, _Held] = {}
         self.refused: dict[str, RefusedFile] = {}
         """Files that are not used, by name; whoever looks into the folder keeps it."""
+        self.lost: dict[str, RefusedFile] = {}
+        """Keys whose keeper is away, in the same way."""
         self.rules_refused: RefusedFile | None = None
         """A text of the rules that is not followed."""
         self.mounts_refused: tuple[RefusedFile, ...] = ()
@@ -106,7 +119,7 @@ class Desk:
         self._since_mark = 0
         append([self._mark()])  # shows at once whether the list can be written
 
-    def hold(self, file: str, key: SoftwareKey) -> None:
+    def hold(self, file: str, key: SigningKey) -> None:
         """Sign with the key in this file, within what its table allows. The one that was in it before is kept.
 
         Raises `Unsafe` for a key that another file holds, or that no table means.
@@ -157,7 +170,7 @@ class Desk:
             HeldKey(each.ceiling.realm, kind_of(each.ceiling), key, each.file, each.kept)
             for key, each in self._held.items()
         )
-        refused = (*(self.refused[file] for file in sorted(self.refused)), *self.mounts_refused)
+        refused = (*(self.refused[file] for file in sorted(self.refused)), *self.lost.values(), *self.mounts_refused)
         if self.rules_refused:
             refused = (self.rules_refused, *refused)
         return HeldKeys(held, self._log.public, self._origin, self._head, refused, self._agents())
@@ -179,26 +192,14 @@ class Desk:
             accepted.append(_Accepted(place, held, request.tbs))
             lines.append(entry_line(_entry(held, body, request.tbs, now)))
         self._list(lines)
+        late = self._tick() + BATCH_MOST
         for each in accepted:
-            results[each.place] = each.held.key.sign(each.tbs)
+            results[each.place] = (
+                _sign(each.held.key, each.tbs)
+                if self._tick() < late
+                else SignerRefusal("custody", "the keys' keepers were too slow", "try again; docs/custody.md")
+            )
         return results
-
-    def generate(self, realm: str) -> bytes | SignerRefusal:
-        """The public half, as a blob, of a new key for a Vault mount. Raises `OSError` when it cannot be kept."""
-        ceiling = self._rules.mount_of(realm)
-        if ceiling is None:
-            return SignerRefusal("mount", "no [[mount]] table of signer.toml means this realm", _MOUNT)
-        mine = [each for each in self._held.values() if isinstance(each.ceiling, MountCeiling)]
-        if len(mine) + len(self.mounts_refused) >= ceiling.max_keys:
-            hint = "max_keys of [[mount]] in signer.toml"
-            return SignerRefusal("mount", f"{len(mine)} keys of mounts are there, or are not taken", hint)
-        key = generate_ed25519()
-        for number in range(1, 1000):
-            file = f"{FOLDER}{realm}.{number}"
-            if not self.holds(file) and self._rules.ceiling_of(file) and self.keep(file, key):
-                self.hold(file, key)
-                return key.public.blob
-        return SignerRefusal("mount", "the realm has no name for another key", "it had a thousand")
 
     def trust(self, payload: bytes) -> bytes | SignerRefusal:
         """The raw signature of the root key over a list of trust."""
@@ -217,6 +218,23 @@ class Desk:
         """Keys that are no CA's."""
         return [self._log.public, *((self._statements.root, self._statements.online) if self._statements else ())]
 
+    def generate(self, realm: str) -> bytes | SignerRefusal:
+        """The public half, as a blob, of a new key for a Vault mount. Raises `OSError` when it cannot be kept."""
+        ceiling = self._rules.mount_of(realm)
+        if ceiling is None:
+            return SignerRefusal("mount", "no [[mount]] table of signer.toml means this realm", _MOUNT)
+        mine = [each for each in self._held.values() if isinstance(each.ceiling, MountCeiling)]
+        if len(mine) + len(self.mounts_refused) >= ceiling.max_keys:
+            hint = "max_keys of [[mount]] in signer.toml"
+            return SignerRefusal("mount", f"{len(mine)} keys of mounts are there, or are not taken", hint)
+        key = generate_ed25519()
+        for number in range(1, 1000):
+            file = f"{FOLDER}{realm}.{number}"
+            if not self.holds(file) and self._rules.ceiling_of(file) and self.keep(file, key):
+                self.hold(file, key)
+                return key.public.blob
+        return SignerRefusal("mount", "the realm has no name for another key", "it had a thousand")
+
     def checkpoint(self, body: bytes) -> bytes | SignerRefusal:
         """The raw signature over a checkpoint's text."""
         try:
@@ -231,7 +249,10 @@ class Desk:
                 return SignerRefusal("checkpoint", f"size {head.size}, but {self._head.size} was signed", _FORKED)
             self._list([head_line(head, self._clock())])
             self._head = head
-        reader = Reader(self._log.sign(body))
+        signature = _sign(self._log, body)
+        if isinstance(signature, SignerRefusal):
+            return signature
+        reader = Reader(signature)
         reader.string()
         return reader.string()
 
@@ -274,6 +295,15 @@ class Desk:
 
 
 _MOUNT: Final = "an owner adds [[mount]] to signer.toml: docs/vault.md"
+
+
+def _sign(key: SigningKey, data: bytes) -> bytes | SignerRefusal:
+    try:
+        return key.sign(data)
+    except Error as error:  # its keeper's; a key in our own memory has none
+        return SignerRefusal("custody", error.what, error.hint)
+
+
 _NO_AGENTS: Final = SignerRefusal("no_agents", "signer.toml has no [root] and [online]", "see docs/agents.md")
 _FORKED: Final = "the database is older than the log key's last signature, or was changed: jitgate audit verify"
 

@@ -17,7 +17,18 @@ from typing import Final
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.child import Child, SignerSettings, end_of, read_frame, start, stop
-from jitgate.adapters.signers.protocol import Bundles, Checkpoint, Generate, Hello, ListFrom, Op, Request, Result, Sign, Trust
+from jitgate.adapters.signers.protocol import (
+    Bundles,
+    Checkpoint,
+    Generate,
+    Hello,
+    ListFrom,
+    Op,
+    Request,
+    Result,
+    Sign,
+    Trust,
+)
 from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignRequest
 from jitgate.ca.signed import parse_line
 from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
@@ -93,11 +104,6 @@ class ProcessSigner:
             raise BadInput("a checkpoint that is too long")
         return protocol.take_results(Op.CHECKPOINT, await self._call(Checkpoint(body)), 1)[0]
 
-    async def generate(self, realm: str) -> Result:
-        if len(realm.encode()) > REALM_MAX:
-            raise BadInput("a realm's name that is too long")
-        return protocol.take_results(Op.GENERATE, await self._call(Generate(realm)), 1)[0]
-
     async def trust(self, payload: bytes) -> Result:
         if len(payload) > TRUST_MAX:
             raise BadInput("a list of trust that is too long")
@@ -109,6 +115,11 @@ class ProcessSigner:
             answer = await self._call(Bundles(part))
             found += protocol.take_results(Op.BUNDLES, answer, len(part))
         return found
+
+    async def generate(self, realm: str) -> Result:
+        if len(realm.encode()) > REALM_MAX:
+            raise BadInput("a realm's name that is too long")
+        return protocol.take_results(Op.GENERATE, await self._call(Generate(realm)), 1)[0]
 
     async def signed(self, offset: int = 0) -> SignedPage:
         unreadable = 0

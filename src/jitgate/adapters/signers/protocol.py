@@ -114,12 +114,12 @@ def put_request(request: Request) -> bytes:
             return _frame(Op.CHECKPOINT, put_string(body))
         case ListFrom(offset):
             return _frame(Op.LIST, put_uint64(offset))
+        case Generate(realm):
+            return _frame(Op.GENERATE, put_string(realm))
         case Trust(payload):
             return _frame(Op.TRUST, put_string(payload))
         case Bundles(payloads):
             return _frame(Op.BUNDLES, put_uint32(len(payloads)), *map(put_string, payloads))
-        case Generate(realm):
-            return _frame(Op.GENERATE, put_string(realm))
 
 
 def take_request(payload: bytes) -> Request:  # noqa: C901  # one branch an operation
@@ -139,14 +139,14 @@ def take_request(payload: bytes) -> Request:  # noqa: C901  # one branch an oper
         found = Checkpoint(reader.string())
     elif op == Op.LIST:
         found = ListFrom(reader.uint64())
+    elif op == Op.GENERATE:
+        found = Generate(reader.text())
     elif op == Op.TRUST:
         found = Trust(reader.string(TRUST_MAX))
     elif op == Op.BUNDLES:
         if not 1 <= (count := reader.uint32()) <= MAX_BUNDLES:
             raise FormatError(f"a message with {count} bundles")
         found = Bundles(tuple(reader.string(BUNDLE_MAX) for _ in range(count)))
-    elif op == Op.GENERATE:
-        found = Generate(reader.text())
     else:
         raise FormatError(f"operation {op}")
     reader.end()

@@ -8,7 +8,7 @@ owner that lets others in counts at once. Then:
 - a file that is gone, that others can reach, or that leads out of the folder: its keys are let go;
 - what is no whole key changes nothing.
 
-The log key is read at the start only.
+The log key is read at the start only. Keys that lie in no file are the keyring's to look after (`adapters.custody`).
 """
 
 import os
@@ -16,13 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from jitgate.adapters.custody.keyring import Keyring
+from jitgate.adapters.custody.port import SigningKey
 from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.files import check_folder, load_key
 from jitgate.adapters.signers.statements import load_agent_keys
 from jitgate.ca.model import RefusedFile
+from jitgate.ca.places import is_place
 from jitgate.ca.rules import Rules
 from jitgate.core.errors import BadInput, Error, NotFound
-from jitgate.ssh.private import SoftwareKey
 
 FILES_MAX: Final = 256  # in the folder that a table may mean; more are no keys
 _Mark = tuple[int, ...] | None
@@ -38,28 +40,43 @@ class Watch:
         self._done: dict[str, _Mark] = {}
         self.refused: dict[str, RefusedFile] = {}
         """By name; the desk says it to whoever asks what it holds."""
+        self.lost: dict[str, RefusedFile] = {}
+        """The same of keys that lie in no file."""
+        self._keyring = Keyring(rules.places)
 
-    def begin(self) -> Mapping[str, SoftwareKey]:
+    def begin(self) -> Mapping[str, SigningKey]:
         """The keys to begin with, by file. Raises what is wrong with the folder, the log key, or the only key of a
-        table; what is wrong with another key is in `refused`.
+        table; what is wrong with another key is in `refused`. A keeper that is away is waited for while others sign.
         """
         check_folder(self._folder)
-        log = load_key(self._folder, self._rules.log_key)
-        loaded: dict[str, SoftwareKey] = {}
+        log = self.load(self._rules.log_key)
+        loaded: dict[str, SigningKey] = {}
         wrong: dict[str, Error] = {}
         for file in self._names():
             mark = self._mark(file)
             try:
-                loaded[file] = load_key(self._folder, file)
+                loaded[file] = self.load(file)
                 self._done[file] = mark
             except Error as error:
                 wrong[file] = error
                 self.refused[file] = RefusedFile(file, error.what, error.hint)
+        for name in self._rules.elsewhere():
+            try:
+                loaded[name] = self.load(name)
+            except Error as error:
+                self.lost[name] = RefusedFile(name, error.what, error.hint)
         for ceiling in self._rules.ceilings:
-            if not any(self._rules.ceiling_of(file) is ceiling for file in loaded):
+            found = [*loaded, *self.lost]
+            if not any(self._rules.ceiling_of(name) is ceiling for name in found):
                 mine = [error for file, error in wrong.items() if self._rules.ceiling_of(file) is ceiling]
                 raise mine[0] if mine else NotFound(f"no key in {self._folder} for {' '.join(ceiling.keys)}")
         return loaded | {self._rules.log_key: log} | load_agent_keys(self._folder, self._rules)
+
+    def load(self, name: str) -> SigningKey:
+        """The key of this name, wherever it lies. Raises what is wrong with it."""
+        if is_place(name):
+            return self._keyring.take(name)
+        return load_key(self._folder, name, self._rules.places.sealed)
 
     def follow(self, rules: Rules) -> None:
         """From now on by these. Files that no table means any more are forgotten."""
@@ -68,6 +85,9 @@ class Watch:
             if rules.ceiling_of(name) is None:
                 self._done.pop(name, None)
                 self.refused.pop(name, None)
+        self._keyring.follow(rules.places)
+        for name in self.lost.keys() - set(rules.elsewhere()):
+            del self.lost[name]
 
     def look(self, desk: Desk) -> None:
         """Tell the desk what changed. Never raises: whatever is wrong is said of the file."""
@@ -81,6 +101,8 @@ class Watch:
             if self._before.get(name, ()) == mark or self._is_urgent(name, mark):
                 self._take(name, mark, desk)
         self._before = now
+        self._keyring.look(self._rules.elsewhere(), desk, self.lost)
+        self._keyring.look_after(self._rules.log_key)
 
     def _is_urgent(self, name: str, mark: _Mark) -> bool:
         """The same file as before with another mode or owner."""
@@ -91,7 +113,7 @@ class Watch:
         try:
             if mark is None:
                 raise NotFound(_GONE)
-            desk.hold(name, load_key(self._folder, name))
+            desk.hold(name, self.load(name))
         except BadInput as error:  # not a key, or not yet: what was there is as good as before
             self._refuse(name, error)
         except (Error, OSError) as error:
