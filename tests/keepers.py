@@ -1,12 +1,14 @@
 """Real keepers of CA keys for tests: OpenSSH's own agent, a token of SoftHSM, the transit engine of an OpenBao."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +16,7 @@ from tempfile import TemporaryDirectory
 from tools.debian import MissingError
 from tools.parts import find
 
+from jitgate.adapters.signers.process import SignerSettings
 from jitgate.app.demo.openbao import OpenBao
 from jitgate.ca.places import AgentPlace, Pkcs11Place, SealedPlace, TransitPlace
 
@@ -92,6 +95,29 @@ def secret(path: Path, text: str) -> Path:
     path.touch(0o600)
     path.write_text(text)
     return path
+
+
+def table(name: str, place: AgentPlace | Pkcs11Place | SealedPlace | TransitPlace) -> str:
+    """As it stands in `signer.toml`. JSON's texts and numbers are TOML's too."""
+    values = {each.name: getattr(place, each.name) for each in fields(place)}
+    return f"\n[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in value.items()) + "}"
+    return json.dumps(value)
+
+
+def put_elsewhere(settings: SignerSettings, kept: Mapping[str, str], tables: str) -> None:
+    """Name these keys in `signer.toml` by where they lie now, and take their files away."""
+    text = settings.rules.read_text()
+    for name, place in kept.items():
+        text = text.replace(f'keys = ["{name}", ', f'keys = ["{place}", ').replace(
+            f'key = "{name}"', f'key = "{place}"'
+        )
+        (settings.keys / name).unlink()
+    settings.rules.write_text(text + tables)
 
 
 def empty_token(place: Pkcs11Place) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.stores import STORES, Opened, make
+from tests.keepers import softhsm
 from tests.postgres import Postgres
 
 from jitgate.adapters.db.store import Store
+from jitgate.ca.places import Pkcs11Place
 
 
 @pytest.fixture(params=STORES)
@@ -21,6 +23,12 @@ def empty_template(postgres: Postgres) -> str:
     name = postgres.create()
     make(postgres.url(name))
     return name
+
+
+@pytest.fixture(scope="session")
+def token_place(tmp_path_factory: pytest.TempPathFactory) -> Pkcs11Place:
+    """One for all: the library reads its settings once in a process."""
+    return softhsm(tmp_path_factory.mktemp("softhsm"))
 
 
 @pytest.fixture

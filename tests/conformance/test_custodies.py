@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.keepers import age_identity, empty_token, softhsm, ssh_agent, transit
+from tests.keepers import age_identity, empty_token, ssh_agent, transit
 from tests.unit.ca.samples import private
 from tools.parts import find
 
@@ -59,12 +59,6 @@ def in_token(_folder: Path, _stack: ExitStack, request: pytest.FixtureRequest) -
 
 def in_transit(folder: Path, _stack: ExitStack, request: pytest.FixtureRequest) -> Keeper:
     return Keeper(Transit(transit(request.getfixturevalue("openbao"), folder)[1]))
-
-
-@pytest.fixture(scope="session")
-def token_place(tmp_path_factory: pytest.TempPathFactory) -> Pkcs11Place:
-    """One for all: the library reads its settings once in a process."""
-    return softhsm(tmp_path_factory.mktemp("softhsm"))
 
 
 @pytest.fixture(params=[in_files, in_sealed_files, in_agent, in_token, in_transit])

@@ -1,17 +1,23 @@
-"""What every signer does: the process with keys in files, and the one in memory that unit tests use."""
+"""What every signer does: the process, wherever its keys lie, and the one in memory that unit tests use."""
 
 import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.conformance.signing import request, signer_files
-from tests.unit.ca.samples import ORIGIN, MemorySigner, public
+from tests.keepers import age_identity, empty_token, put_elsewhere, ssh_agent, table, transit
+from tests.unit.ca.samples import ORIGIN, MemorySigner, private, public
 
+from jitgate.adapters.custody.agent import Agent
+from jitgate.adapters.custody.folder import Folder
+from jitgate.adapters.custody.pkcs11 import Token
+from jitgate.adapters.custody.transit import Transit
 from jitgate.adapters.signers.process import open_signer
 from jitgate.ca.model import HeldKey, LogHead, Signer, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
@@ -35,12 +41,61 @@ async def process(folder: Path) -> AsyncIterator[Signer]:
         yield signer
 
 
-@pytest.fixture(params=[in_memory, process])
+@asynccontextmanager
+async def sealed(folder: Path, _request: pytest.FixtureRequest) -> AsyncIterator[Signer]:
+    files = signer_files(folder)
+    place = age_identity(folder)
+    for name in ("user", "host", "log"):
+        Folder(files.keys, place, sealing=True).put_again(name, private(name))
+    files.rules.write_text(files.rules.read_text() + table("sealed", place))
+    async with open_signer(files) as signer:
+        yield signer
+
+
+@asynccontextmanager
+async def in_agent(folder: Path, _request: pytest.FixtureRequest) -> AsyncIterator[Signer]:
+    files = signer_files(folder)
+    with ssh_agent() as place:
+        for name in ("user", "host", "log"):
+            Agent(place).put(name, private(name))
+        kept = {name: f"agent:{public(name).fingerprint}" for name in ("user", "host", "log")}
+        put_elsewhere(files, kept, table("agent", place))
+        async with open_signer(files) as signer:
+            yield signer
+
+
+@asynccontextmanager
+async def in_token(folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Signer]:
+    files, place = signer_files(folder), request.getfixturevalue("token_place")
+    empty_token(place)
+    with closing(Token(place)) as token:
+        for name in ("user", "host", "log"):
+            token.put(name, private(name))
+    put_elsewhere(files, {name: f"pkcs11:{name}" for name in ("user", "host", "log")}, table("pkcs11", place))
+    async with open_signer(files) as signer:
+        yield signer
+
+
+@asynccontextmanager
+async def in_transit(folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[Signer]:
+    """With a token that may sign and read public keys, and do nothing else."""
+    files = signer_files(folder)
+    signing, everything = transit(request.getfixturevalue("openbao"), folder)
+    with closing(Transit(everything)) as engine:
+        for name in ("user", "host", "log"):
+            engine.put(name, private(name))
+    put_elsewhere(files, {name: f"transit:{name}" for name in ("user", "host", "log")}, table("transit", signing))
+    async with open_signer(files) as signer:
+        yield signer
+
+
+@pytest.fixture(params=[in_memory, process, sealed, in_agent, in_token, in_transit])
 def with_signer(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a coroutine with a fresh signer."""
 
     async def run(test: Test) -> None:
-        async with request.param(tmp_path) as signer:
+        made = request.param(tmp_path) if request.param in {in_memory, process} else request.param(tmp_path, request)
+        async with made as signer:
             await test(signer)
 
     return lambda test: asyncio.run(run(test))
@@ -53,10 +108,10 @@ def note(size: int, fill: str = "a", origin: str = ORIGIN) -> bytes:
 def test_it_says_what_it_holds(with_signer):
     async def test(signer: Signer) -> None:
         held = await signer.keys()
-        assert held.authorities == (
-            HeldKey("default", CaKind.USER, public("user"), "user"),
-            HeldKey("default", CaKind.HOST, public("host"), "host"),
-        )
+        assert {replace(each, file="") for each in held.authorities} == {
+            HeldKey("default", CaKind.USER, public("user")),
+            HeldKey("default", CaKind.HOST, public("host")),
+        }
         assert (held.log, held.origin, held.head, held.refused) == (public("log"), ORIGIN, None, ())
 
     with_signer(test)
