@@ -44,9 +44,11 @@ async def get_hosts(request: Request, caller: SignedIn) -> Json:
 
 
 @router.get("/explain")
-async def get_explain(request: Request, caller: SignedIn, host: str, login: str | None = None) -> Json:
+async def get_explain(
+    request: Request, caller: SignedIn, host: str, login: str | None = None, realm: str = ""
+) -> Json:
     """Every check of every role, for what asking now would get."""
-    explained, who = await access.explain(outside_of(request), caller, host, login)
+    explained, who = await access.explain(outside_of(request), caller, host, login, realm)
     return dict(explained) | {"who": {"name": who.name, "issuer": who.issuer, "groups": list(who.groups)}}
 
 
@@ -55,7 +57,7 @@ async def post_grants(request: Request, response: Response, body: GrantRequest, 
     """Ask for access: 201 with a new grant, 200 with one that runs already, 403 with every check."""
     ask = Ask(body.host, body.login, body.minutes, body.reason, body.ticket, body.role)
     outside = outside_of(request)
-    opened = await grants.request_access(outside, caller, ask)
+    opened = await grants.request_access(outside, caller, ask, body.realm or "")
     response.status_code = 201 if opened.fresh else 200
     return {"grant": grant_json(opened.grant, outside.clock())}
 

@@ -58,6 +58,9 @@ async def get_about(request: Request) -> Json:
                 "name": realm,
                 "user_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.USER],
                 "host_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.HOST],
+                "interception_ca": [
+                    a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.INTERCEPTION
+                ],
                 "host_pattern": host_pattern(realm),
             }
             for realm in realms

@@ -55,6 +55,7 @@ class GrantRequest(_Request):
     reason: Annotated[str, StringConstraints(max_length=2000)] = ""
     ticket: Annotated[str, StringConstraints(max_length=2000)] = ""
     role: Annotated[str, StringConstraints(max_length=64)] | None = None
+    realm: Annotated[str, StringConstraints(max_length=32)] | None = None
 
 
 class EndGrantRequest(_Request):
@@ -175,6 +176,7 @@ def grant_json(grant: Grant, now: Micros) -> Json:
         "id": grant.id,
         "person": grant.holder.name,
         "role": grant.role,
+        "realm": grant.realm,
         "host": target.host,
         "login": target.login,
         "reason": grant.reason,

@@ -10,8 +10,10 @@ from typing import Any
 from jitgate.agent.trust import HostTrust, dump
 from jitgate.api.schemas import session_json
 from jitgate.app.acts_ca import ACTS as CA_ACTS
+from jitgate.app.acts_realm import ACTS as REALM_ACTS
 from jitgate.app.control import Act, Json
 from jitgate.audit.events import Actor
+from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import rfc3339
 from jitgate.core.secret import Secret
 from jitgate.flow import hosts, identities, people, policy, sessions
@@ -39,6 +41,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             "host rm": _host_rm,
             "policy apply": _policy_apply,
             **CA_ACTS,
+            **REALM_ACTS,
             "session ls": _session_ls,
             "session kill": _session_kill,
         }.items()
@@ -103,12 +106,13 @@ async def _host_add(outside: Outside, actor: Actor, told: Json) -> Json:
         logins=told["logins"],
         labels=told["labels"],
         host_key_line=told["host_key"],
+        realm=told.get("realm") or DEFAULT_REALM,
     )
     return _trusting(added)
 
 
 async def _host_renew(outside: Outside, actor: Actor, told: Json) -> Json:
-    return _trusting(await hosts.renew_host(outside, actor, told["name"]))
+    return _trusting(await hosts.renew_host(outside, actor, told["name"], told.get("realm") or DEFAULT_REALM))
 
 
 async def _host_ls(outside: Outside, _actor: Actor, _told: Json) -> Json:
@@ -116,7 +120,8 @@ async def _host_ls(outside: Outside, _actor: Actor, _told: Json) -> Json:
 
 
 async def _host_rm(outside: Outside, actor: Actor, told: Json) -> Json:
-    return {"host": _host(await hosts.remove_host(outside, actor, told["name"]))}
+    removed = await hosts.remove_host(outside, actor, told["name"], told.get("realm") or DEFAULT_REALM)
+    return {"host": _host(removed)}
 
 
 async def _policy_apply(outside: Outside, actor: Actor, told: Json) -> Json:
@@ -162,6 +167,7 @@ def _person(person: Person) -> dict[str, Any]:
         "name": person.name,
         "groups": list(person.groups),
         "admin": person.admin,
+        "left": sorted(person.left),
         "disabled_at": None if person.disabled_at is None else rfc3339(person.disabled_at),
         "created_at": rfc3339(person.created_at),
     }

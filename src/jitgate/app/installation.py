@@ -22,7 +22,7 @@ from jitgate.core.text import shown
 from jitgate.identity.sealing import KEY_BYTES
 from jitgate.ssh.private import generate_ed25519
 
-USER_KEY, HOST_KEY, LOG_KEY = "user_ca", "host_ca", "log"
+USER_KEY, HOST_KEY, INTERCEPTION_KEY, LOG_KEY = "user_ca", "host_ca", "interception_ca", "log"
 ROOT_KEY, ONLINE_KEY = "root", "online"  # what agents obey
 RULES = "signer.toml"
 
@@ -48,12 +48,19 @@ def make_installation(config: Path, settings: Settings, clock: Clock, random: Ra
     now = clock()
     origin = log_origin(settings)
     settings.keys_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in (USER_KEY, HOST_KEY, LOG_KEY):
+    for name in (USER_KEY, HOST_KEY, INTERCEPTION_KEY, LOG_KEY):
         key = generate_ed25519()
         write_key(settings.keys_folder, name, key)
         if name == LOG_KEY:
             write_new(log_key_file(settings), (verifier_key(origin, key.public.blob[-32:]) + "\n").encode())
-    rules = default_rules(origin, DEFAULT_REALM, user_key=USER_KEY, host_key=HOST_KEY, log_key=LOG_KEY)
+    rules = default_rules(
+        origin,
+        DEFAULT_REALM,
+        user_key=USER_KEY,
+        host_key=HOST_KEY,
+        log_key=LOG_KEY,
+        interception_key=INTERCEPTION_KEY,
+    )
     for name in (ROOT_KEY, ONLINE_KEY):
         write_key(settings.keys_folder, name, generate_ed25519())
     rules += agents_text(ROOT_KEY, ONLINE_KEY)

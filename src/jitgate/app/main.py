@@ -27,6 +27,16 @@ _COMMANDS: Entries = {
             "unlink": ("user_link:unlink", "Take such a link away."),
             "disable": ("user:disable", "Take a user's access away, at once."),
             "enable": ("user:enable", "Give it back."),
+            "leave": ("realm:leave", "Take away what a user has in one realm."),
+            "return": ("realm:come_back", "Let a user back into a realm."),
+        },
+    ),
+    "realm": (
+        "Trust domains, each with CA keys and hosts of its own.",
+        {
+            "add": ("realm:add", "Add a realm, with keys of its own."),
+            "ls": ("realm:list_realms", "List the realms."),
+            "show": ("realm:show_realm", "Show a realm with its keys."),
         },
     ),
     "host": (

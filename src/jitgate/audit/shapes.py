@@ -49,6 +49,14 @@ class EventType(StrEnum):
     CA_KEY_RETIRED = "ca.key_retired"  # not trusted any more
     CA_KEY_REFUSED = "ca.key_refused"  # a file of the signer's folder is not used
     CA_KEY_LOST = "ca.key_lost"  # the signer does not hold the key that is to sign, or only until it ends
+    CA_ROTATION_STARTED = "ca.rotation_started"  # a plan by which one key is replaced by another
+    CA_ROTATION_ADVANCED = "ca.rotation_advanced"  # to its next step
+    CA_ROTATION_WAIVED = "ca.rotation_waived"  # a host holds up no step of the plan any more: it may refuse what comes
+    CA_ROTATION_ABORTED = "ca.rotation_aborted"
+    CA_BACKUP_DRILLED = "ca.backup_drilled"  # a key that is kept elsewhere signed what an sshd of its own took
+    REALM_ADDED = "realm.added"
+    REALM_LEFT = "realm.left"  # somebody has nothing in one realm any more
+    REALM_RETURNED = "realm.returned"
     SESSION_OPENED = "session.opened"  # a gateway carries a connection to a host; who logs in there, sshd knows
     SESSION_REFUSED = "session.refused"
     SESSION_KILLED = "session.killed"  # somebody wants it ended; its end follows
@@ -134,6 +142,15 @@ SHAPES: dict[EventType, Shape] = {
     EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
     EventType.CA_KEY_REFUSED: _shape("refused", detail="file why"),
     EventType.CA_KEY_LOST: _shape("done", detail="ca kind", detail_may="why"),
+    # `rotation`: the plan's id; `old`, `new`: fingerprints; `step`: the one that begins, or where it was aborted.
+    EventType.CA_ROTATION_STARTED: _shape("done", "", "reason", "rotation kind old new step", "emergency#"),
+    EventType.CA_ROTATION_ADVANCED: _shape("done", "", "reason", "rotation kind step"),
+    EventType.CA_ROTATION_WAIVED: _shape("done", "target", "reason", "rotation kind step"),
+    EventType.CA_ROTATION_ABORTED: _shape("done", "", "reason", "rotation kind step"),
+    EventType.CA_BACKUP_DRILLED: _shape("done", "", "reason", "ca kind"),
+    EventType.REALM_ADDED: _shape("done", "target", "reason"),
+    EventType.REALM_LEFT: _shape("done", "subject", "subject_name reason"),
+    EventType.REALM_RETURNED: _shape("done", "subject", "subject_name reason"),
     # `port`: the gateway's own towards the host, as sshd logs it; `up` and `down`: bytes to the host and from it.
     EventType.SESSION_OPENED: _shape(
         "allowed", "person target grant session", "", "kind node port# ends_at#", "role policy key"

@@ -45,7 +45,7 @@ def trusted(tx: Tx) -> list[Authority]:
 
 
 async def list_held_keys(outside: Outside, actor: Actor) -> None:
-    """In a new installation: list and use the first key of each realm and kind that the signer holds."""
+    """In a new installation, or for a kind that a realm had no key of: list and use the first that the signer holds."""
     held = await outside.signer.keys()
 
     def job(tx: Tx) -> None:
@@ -53,7 +53,7 @@ async def list_held_keys(outside: Outside, actor: Actor) -> None:
         for key in held.authorities:
             if (key.realm, key.kind) not in known and key.kind is not CaKind.MOUNT:  # its mount's act lists it
                 known.add((key.realm, key.kind))
-                _list(tx, outside, actor, key.key, key.realm, key.kind, Phase.ACTIVE)
+                list_key(tx, outside, actor, key.key, key.realm, key.kind, Phase.ACTIVE)
 
     await outside.store.write(job)
 
@@ -85,16 +85,16 @@ async def add_authority(
     assert isinstance(key, PublicKey)  # noqa: S101  # a text that names no held key has been refused
     kind, realm = kind or (there.kind if there else None), realm or (there.realm if there else DEFAULT_REALM)
     if kind is None:
-        raise BadInput("the signer does not hold this key: what is it for?", "--kind user, or --kind host")
+        raise BadInput("the signer does not hold this key: what is it for?", "--kind user, host or interception")
     if there and (there.kind, there.realm) != (kind, realm):
         raise BadInput(f"the signer holds this key as a {there.kind} key of {there.realm}", "signer.toml says so")
-    if realm != DEFAULT_REALM:
-        raise NotFound(f"no realm {shown(realm)}", f"this version has one: {DEFAULT_REALM}")
 
     def job(tx: Tx) -> Authority:
+        if realm not in (known := [name for name, _ in tx.realms.all()]):
+            raise NotFound(f"no realm {shown(realm)}", f"there is {', '.join(known)}: jitgate realm ls")
         if (standing := next((each for each in tx.authorities.all() if each.key == key), None)) is not None:
             raise Conflict(f"this key is {standing.phase} already, for {standing.kind} certificates", _LS)
-        return _list(tx, outside, actor, key, realm, kind, Phase.LISTED)
+        return list_key(tx, outside, actor, key, realm, kind, Phase.LISTED)
 
     return await outside.store.write(job)
 
@@ -200,7 +200,10 @@ def _facts(outside: Outside, found: list[Known], held: HeldKeys) -> list[tuple[t
     return facts
 
 
-def _list(tx: Tx, outside: Outside, actor: Actor, key: PublicKey, realm: str, kind: CaKind, phase: Phase) -> Authority:
+def list_key(
+    tx: Tx, outside: Outside, actor: Actor, key: PublicKey, realm: str, kind: CaKind, phase: Phase
+) -> Authority:
+    """Inside a transaction: the key is an authority from now on, with serials of its own."""
     now = outside.clock()
     authority = Authority(outside.new_id(now), realm, kind, key, phase, now)
     epoch = int(tx.value("epoch") or 0)

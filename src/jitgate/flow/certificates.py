@@ -169,7 +169,7 @@ async def _record_refusal(outside: Outside, caller: Caller, error: Error, grant_
                 EventType.CERTIFICATE_REFUSED,
                 "refused",
                 outside.clock(),
-                DEFAULT_REALM,
+                grant.realm if grant is not None else DEFAULT_REALM,
                 caller.actor,
                 target=f"host:{host_name}" if known else "",
                 grant=grant_id if grant is not None else "",

@@ -42,16 +42,19 @@ class Ended:
     certificates: tuple[tuple[int, Micros], ...]
 
 
-async def request_access(outside: Outside, caller: Caller, ask: Ask) -> Opened:
+async def request_access(outside: Outside, caller: Caller, ask: Ask, realm: str = "") -> Opened:
     """Open a grant if policy permits the ask now, or find the one that runs already for the same login.
+
+    `realm`: of the host; empty where its name is in one realm only.
 
     Decided and written in one transaction, refusals too. Raises `Denied` with the checks of the role that came nearest.
     """
     try:
         caller = await know_groups(outside, caller)
-        answer = await outside.store.write(lambda tx: _open(tx, outside, check_again(tx, outside, caller), ask))
+        answer = await outside.store.write(lambda tx: _open(tx, outside, check_again(tx, outside, caller), ask, realm))
     except Error as error:
-        await outside.store.write(partial(_record_refusal, outside=outside, caller=caller, ask=ask, error=error))
+        refused = partial(_record_refusal, outside=outside, caller=caller, ask=ask, error=error, realm=realm)
+        await outside.store.write(refused)
         raise
     if isinstance(answer, Opened):
         return answer
@@ -98,6 +101,23 @@ def end_grants_of(
         _end(tx, grant, actor, why, now)
 
 
+def find_host(tx: Tx, name: str, realm: str = "") -> Host:
+    """The host of that name: in that realm, or the only one. `NotFound`; `Conflict` where it stands in several."""
+    if realm:
+        found = tx.hosts.by_name(realm, name)
+        if found is None:
+            raise NotFound(f"no host {shown(name)} in realm {shown(realm)}", "jitctl vm ls")
+        return found
+    named = tx.hosts.named(name)
+    if not named:
+        raise NotFound(f"no host {shown(name)}", "jitctl vm ls")
+    if len(named) > 1:
+        realms = [host.realm for host in named]
+        what = f"{name} stands in {len(realms)} realms: {', '.join(realms)}"
+        raise Conflict(what, f"say which: --realm {realms[0]}", code="realm_needed")
+    return named[0]
+
+
 def host_facts(host: Host) -> HostFacts:
     return HostFacts(host.name, host.realm, host.labels, host.logins)
 
@@ -109,17 +129,17 @@ def refusal(answer: Deny | NeedsApproval) -> Denied:
     return Denied(answer.why, answer.hint, code=answer.code, checks=answer.checks)
 
 
-def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask) -> Opened | Denied:
+def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask, realm: str) -> Opened | Denied:
     """A policy's no is returned, with its event in this transaction; what is raised, the caller records."""
     now = outside.clock()
-    host = tx.hosts.by_name(DEFAULT_REALM, ask.host)
-    if host is None:
-        raise NotFound(f"no host {shown(ask.host)}", "jitctl vm ls")
+    host = find_host(tx, ask.host, realm)
     decision = decide(caller.identity, ask, Facts(host_facts(host), now, caller.source), policy_in_force(tx))
     if not isinstance(decision, Permit):
         denied = refusal(decision)
         role = decision.role if isinstance(decision, Deny) else decision.role.name
-        _record_refusal(tx, outside, caller, ask, denied, role=role, policy=decision.policy_digest)
+        _record_refusal(
+            tx, outside, caller, ask, denied, role=role, policy=decision.policy_digest, realm=host.realm
+        )
         return denied
     running = _running(tx, decision, now)
     if running is not None:
@@ -161,7 +181,7 @@ def _running(tx: Tx, permit: Permit, now: Micros) -> Grant | None:
     target = Target(permit.ask.host, permit.login)
     bundle = policy_in_force(tx)
     for grant in tx.grants.active(now, person_id=permit.identity.person_id):
-        if target not in grant.targets or grant.role != permit.role.name:
+        if grant.realm != permit.facts.host.realm or target not in grant.targets or grant.role != permit.role.name:
             continue
         with suppress(Denied):
             again = still_permitted(grant, target, permit.identity, permit.facts, bundle)
@@ -171,8 +191,17 @@ def _running(tx: Tx, permit: Permit, now: Micros) -> Grant | None:
 
 
 def _record_refusal(
-    tx: Tx, outside: Outside, caller: Caller, ask: Ask, error: Error, *, role: str = "", policy: str = ""
+    tx: Tx,
+    outside: Outside,
+    caller: Caller,
+    ask: Ask,
+    error: Error,
+    *,
+    role: str = "",
+    policy: str = "",
+    realm: str = "",
 ) -> None:
+    known = realm in {name for name, _ in tx.realms.all()}
     detail = [("code", error.code), *((key, value) for key, value in (("role", role), ("policy", policy)) if value)]
     target = f"{ask.login}@host:{ask.host}" if ask.login else f"host:{ask.host}"
     tx.log.append(
@@ -180,7 +209,7 @@ def _record_refusal(
             EventType.GRANT_REFUSED,
             "refused",
             outside.clock(),
-            DEFAULT_REALM,
+            realm if known else DEFAULT_REALM,
             caller.actor,
             target=target,
             checks=error.checks,

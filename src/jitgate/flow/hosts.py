@@ -100,6 +100,8 @@ async def _certify(
 
     def facts(tx: Tx) -> tuple[int, Authority, tuple[PublicKey, ...]]:
         epoch = tx.epoch()
+        if host.realm not in (known := [name for name, _ in tx.realms.all()]):
+            raise NotFound(f"no realm {shown(host.realm)}", f"there is {', '.join(known)}: jitgate realm ls")
         if error := check(tx.hosts.by_name(host.realm, host.name)):
             raise error
         users = [each.key for each in trusted(tx) if each.realm == host.realm and each.kind is CaKind.USER]

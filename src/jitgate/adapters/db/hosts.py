@@ -35,6 +35,10 @@ class Hosts:
         row = self._c.execute(select(t.host).where(standing)).one_or_none()
         return None if row is None else _host(row)
 
+    def named(self, name: str) -> list[Host]:
+        standing = select(t.host).where((t.host.c.name == name) & t.host.c.removed_at.is_(None))
+        return [_host(row) for row in self._c.execute(standing.order_by(t.host.c.realm_id))]
+
     def all(self) -> list[Host]:
         standing = select(t.host).where(t.host.c.removed_at.is_(None))
         return [_host(row) for row in self._c.execute(standing.order_by(t.host.c.realm_id, t.host.c.name))]

@@ -21,7 +21,11 @@ PUBLIC_MAX = 16 * 1024  # bytes; a line with the largest RSA key has some 3000
 @click.argument("key", metavar="FILE|NAME")
 @config_option
 @output_option
-@click.option("--kind", type=click.Choice(["user", "host"]), help="What it signs, if the signer does not hold it yet.")
+@click.option(
+    "--kind",
+    type=click.Choice(["user", "host", "interception"]),
+    help="What it signs, if the signer does not hold it yet.",
+)
 @click.option("--realm", default="", help="Whose it is, if the signer does not hold it yet.  [default: default]")
 def add(key: str, config: Path, output: str, kind: str | None, realm: str) -> None:
     """List a CA key: it is trusted from now on, and signs nothing yet.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from jitgate.app.commands.options import config_option, examples, output_option, settings_of, show
+from jitgate.app.commands.options import config_option, examples, output_option, realm_option, settings_of, show
 from jitgate.app.operate import operate
 from jitgate.cli.out import table
 from jitgate.core.errors import BadInput, Conflict, NotFound
@@ -18,6 +18,7 @@ from jitgate.core.text import check_name, shown
     """)
 )
 @click.argument("name")
+@realm_option
 @config_option
 @output_option
 @click.option("--address", required=True, help="An IP address or DNS name.")
@@ -33,6 +34,7 @@ from jitgate.core.text import check_name, shown
 @click.option("--out", type=click.Path(path_type=Path), help="Where the trust file goes.  [default: NAME.trust]")
 def add(
     name: str,
+    realm: str,
     config: Path,
     output: str,
     address: str,
@@ -52,6 +54,7 @@ def add(
         raise Conflict(f"{path} is there already", "choose another file with --out")
     told = {
         "name": name,
+        "realm": realm,
         "address": address,
         "port": port,
         "logins": list(logins),
@@ -66,16 +69,17 @@ def add(
 
 @click.command(epilog=examples("jitgate host renew web1\njitgate host renew web1 --out /tmp/web1.trust"))
 @click.argument("name")
+@realm_option
 @config_option
 @output_option
 @click.option("--out", type=click.Path(path_type=Path), help="Where the trust file goes.  [default: NAME.trust]")
-def renew(name: str, config: Path, output: str, out: Path | None) -> None:
+def renew(name: str, realm: str, config: Path, output: str, out: Path | None) -> None:
     """Sign a new certificate for a known host, and write its trust file anew: a host certificate lives 90 days.
 
     Then, on the host as root, the same as the first time: `jitgate host trust NAME.trust`.
     """
     path = out or Path(f"{check_name('host', name)}.trust")
-    done = operate(settings_of(config), "host renew", {"name": name})
+    done = operate(settings_of(config), "host renew", {"name": name, "realm": realm})
     path.write_text(done["trust"])
     show(output, done["host"] | {"trust_file": str(path)}, [str(path)])
     click.echo(f"jitgate: {name} has a new certificate; on the host, as root: jitgate host trust {path.name}", err=True)
@@ -91,24 +95,26 @@ def list_hosts(config: Path, output: str) -> None:
     rows = [
         (
             h["name"],
+            h["realm"],
             f"{h['address']}:{h['port']}",
             " ".join(h["logins"]),
             " ".join(f"{key}={value}" for key, value in sorted(h["labels"].items())),
         )
         for h in hosts
     ]
-    show(output, hosts, table(("NAME", "ADDRESS", "LOGINS", "LABELS"), rows))
+    show(output, hosts, table(("NAME", "REALM", "ADDRESS", "LOGINS", "LABELS"), rows))
     if not hosts:
         click.echo("jitgate: there is no host yet; jitgate host add NAME", err=True)
 
 
 @click.command(epilog=examples("jitgate host rm web1"))
 @click.argument("name")
+@realm_option
 @config_option
-def remove(name: str, config: Path) -> None:
+def remove(name: str, realm: str, config: Path) -> None:
     """Forget a host: nothing is issued for it any more. On the host itself: `jitgate host trust FILE --remove`."""
 
-    operate(settings_of(config), "host rm", {"name": name})
+    operate(settings_of(config), "host rm", {"name": name, "realm": realm})
     click.echo(f"jitgate: {name} is forgotten; on the host: jitgate host trust FILE --remove", err=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jitgate.app.settings import CONFIG_PATHS, Settings, load_settings
+from jitgate.ca.realms import DEFAULT_REALM
 
 config_option = click.option(
     "--config",
@@ -15,6 +16,9 @@ config_option = click.option(
     show_default=True,
     envvar="JITGATE_CONFIG",
     help="The settings file.",
+)
+realm_option = click.option(
+    "--realm", default=DEFAULT_REALM, show_default=True, metavar="NAME", help="Which realm: jitgate realm ls."
 )
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How data is printed on stdout."
