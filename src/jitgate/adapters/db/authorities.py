@@ -1,5 +1,7 @@
 """CA keys that are listed, and the serials that nobody has taken yet."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection, insert, select, update
 
 from jitgate.adapters.db import tables as t
@@ -9,8 +11,10 @@ from jitgate.ssh.pubkey import parse_public_key
 
 
 class Authorities:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, moved: Callable[[], None]) -> None:
+        """`moved`: what hosts are told to trust has changed."""
         self._c = connection
+        self._moved = moved
 
     def add(self, authority: Authority, at: Micros, first_serial: int) -> None:
         self._c.execute(
@@ -24,6 +28,7 @@ class Authorities:
             )
         )
         self._c.execute(insert(t.serial_counter).values(ca_key_id=authority.id, next=first_serial))
+        self._moved()
 
     def all(self) -> list[Authority]:
         rows = self._c.execute(select(t.ca_key).order_by(t.ca_key.c.id))
@@ -42,6 +47,7 @@ class Authorities:
 
     def set_phase(self, authority_id: str, phase: Phase) -> None:
         self._c.execute(update(t.ca_key).where(t.ca_key.c.id == authority_id).values(phase=phase))
+        self._moved()
 
     def next_serial(self, authority_id: str) -> int:
         mine = t.serial_counter.c.ca_key_id == authority_id

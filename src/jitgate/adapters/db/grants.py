@@ -52,6 +52,17 @@ class Grants:
             newest = newest.where(t.access_grant.c.person_id == person_id)
         return self._read(newest)
 
+    def ended_since(self, since: Micros) -> list[tuple[str, str, str]]:
+        """Realm, host and id for each host of each grant that ended before its time, newest first."""
+        grant, target = t.access_grant.c, t.grant_target.c
+        rows = self._c.execute(
+            select(grant.realm_id, target.host, grant.id)
+            .join(t.grant_target, target.grant_id == grant.id)
+            .where(grant.ended_at > since)
+            .order_by(grant.ended_at.desc())
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
     def end(self, grant_id: str, at: Micros, reason: str) -> None:
         mine = t.access_grant.c.id == grant_id
         self._c.execute(update(t.access_grant).where(mine).values(ended_at=at, end_reason=reason))

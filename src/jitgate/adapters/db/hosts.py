@@ -1,6 +1,7 @@
 """Hosts that are known, by realm and name."""
 
 import json
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -42,6 +43,15 @@ class Hosts:
     def all(self) -> list[Host]:
         standing = select(t.host).where(t.host.c.removed_at.is_(None))
         return [_host(row) for row in self._c.execute(standing.order_by(t.host.c.realm_id, t.host.c.name))]
+
+    def by_id(self, host_id: str) -> Host | None:
+        standing = (t.host.c.id == host_id) & t.host.c.removed_at.is_(None)
+        row = self._c.execute(select(t.host).where(standing)).one_or_none()
+        return None if row is None else _host(row)
+
+    def set_labels(self, host_id: str, labels: Mapping[str, str]) -> None:
+        text = json.dumps(dict(labels), sort_keys=True)
+        self._c.execute(update(t.host).where(t.host.c.id == host_id).values(labels=text))
 
     def remove(self, host_id: str, at: Micros) -> None:
         self._c.execute(update(t.host).where(t.host.c.id == host_id).values(removed_at=at))

@@ -23,7 +23,11 @@ _CHANGES: Mapping[str, str] = {
     "credential": "password_hash totp_last_step",
     "device_sign_in": "next_at interval",
     "due_event": "done_at",
-    "host": "removed_at",
+    "host": "removed_at labels",
+    "host_state": "node_id connected_at seen_at agent bundle bundle_epoch bundle_counter bundle_at trust_epoch "
+    "trust_counter trust_at krl clock_off problems host_id realm_id",
+    "host_waiting": "approved_at",
+    "join_token": "used_at used_by",
     "lease": "holder until",
     "log_state": "frontier",
     "meta": "value",
@@ -38,11 +42,24 @@ _CHANGES: Mapping[str, str] = {
     "sign_in": "ended_at",
 }
 _MADE_BY_INIT = frozenset({"log_state"})
-_REMOVED = frozenset({"device_sign_in", "identity", "realm_leaver", "revoked_serials", "throttle", "used_proof"})
+_REMOVED = frozenset(
+    {
+        "device_sign_in",
+        "host_waiting",
+        "identity",
+        "join_token",
+        "realm_leaver",
+        "revoked_serials",
+        "throttle",
+        "used_proof",
+    }
+)
 
-_GATEWAY_READS = TABLES - {"credential", "device_sign_in", "identity", "throttle", "used_proof", "outbox", "due_event"}
-_GATEWAY_WRITES = ("event", "session", "node")
-_GATEWAY_CHANGES = {name: _CHANGES[name] for name in ("log_state", "node", "session")}
+_GATEWAY_READS = TABLES - {
+    *("credential", "device_sign_in", "identity", "join_token", "throttle", "used_proof", "outbox", "due_event")
+}
+_GATEWAY_WRITES = ("event", "host_state", "session", "node")
+_GATEWAY_CHANGES = {name: _CHANGES[name] for name in ("host_state", "log_state", "node", "session")}
 _AUDITOR_READS = ("event", "checkpoint", "log_state", "node")
 
 ROLES = ("api", "gateway", "auditor", "eraser")

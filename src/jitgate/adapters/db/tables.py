@@ -433,6 +433,63 @@ outbox = Table(
     _when("sent_at", nullable=True),
 )
 
+# What each host's agent said last; `connected_at` is null while it is not connected.
+host_state = Table(
+    "host_state",
+    metadata,
+    Column("host_id", String(26), ForeignKey("host.id"), primary_key=True),
+    _realm(),
+    Column("node_id", String(26), nullable=False),
+    _when("connected_at", nullable=True),
+    _when("seen_at"),
+    Column("agent", String(64), nullable=False),
+    Column("bundle", String(80), nullable=False),  # the acknowledged version's three numbers
+    Column("bundle_epoch", BigInteger, nullable=False),
+    Column("bundle_counter", BigInteger, nullable=False),
+    _when("bundle_at", nullable=True),
+    Column("trust_epoch", BigInteger, nullable=False),
+    Column("trust_counter", BigInteger, nullable=False),
+    _when("trust_at", nullable=True),
+    Column("krl", String(64), nullable=False),  # SHA-256 of the acknowledged revocation list
+    Column("clock_off", BigInteger, nullable=False),
+    Column("problems", Text, nullable=False),  # JSON list of code and detail
+)
+
+join_token = Table(
+    "join_token",
+    metadata,
+    _id(),
+    _realm(),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("name", String(64), nullable=False),
+    Column("address", String(255), nullable=False),  # empty: the one that the host joins from
+    Column("port", Integer, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("logins", Text, nullable=False),
+    Column("again", Boolean, nullable=False),  # may take the place of a host of that name
+    _when("made_at"),
+    _when("expires_at"),
+    _when("used_at", nullable=True),
+    Column("used_by", LargeBinary, nullable=True),  # the host key
+)
+
+# Hosts that proved a key and wait for their owner's word.
+host_waiting = Table(
+    "host_waiting",
+    metadata,
+    Column("realm_id", String(32), ForeignKey("realm.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("host_key", LargeBinary, nullable=False),
+    Column("how", String(16), nullable=False),  # token | key | oidc
+    Column("address", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("logins", Text, nullable=False),
+    Column("source", String(64), nullable=False),
+    _when("asked_at"),
+    _when("approved_at", nullable=True),
+)
+
 # The log: `leaf` is what the tree hashes and never changes; the other columns repeat it for searching and are checked
 # against it by `audit verify`; `personal` holds the texts behind the leaf's commitments and may be erased.
 event = Table(

@@ -7,6 +7,7 @@ from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.authorities import Authorities
 from jitgate.adapters.db.certificates import Certificates
 from jitgate.adapters.db.device_sign_ins import DeviceSignIns
+from jitgate.adapters.db.enrolment import HostStates, JoinTokens, WaitingHosts
 from jitgate.adapters.db.grants import Grants
 from jitgate.adapters.db.hosts import Hosts
 from jitgate.adapters.db.identities import Identities
@@ -24,6 +25,7 @@ from jitgate.adapters.db.throttles import Throttles
 
 REVOCATION_EPOCH = "revocation_epoch"
 STATE_COUNTER = "state_counter"
+TRUST_COUNTER = "trust_counter"
 
 _VALUE = Prepared(select(t.meta.c.value).where(t.meta.c.name == bindparam("name")), "name")
 
@@ -42,12 +44,15 @@ class Transaction:
         self.policies = Policies(connection)
         self.grants = Grants(connection)
         self.certificates = Certificates(connection)
-        self.authorities = Authorities(connection)
+        self.authorities = Authorities(connection, self.move_trust)
         self.realms = Realms(connection)
         self.rotations = Rotations(connection)
         self.revocations = Revocations(connection, self.certificates.write_pending)
         self.sessions = Sessions(connection)
         self.nodes = Nodes(connection)
+        self.join_tokens = JoinTokens(connection)
+        self.waiting_hosts = WaitingHosts(connection)
+        self.host_states = HostStates(connection)
         self.log = Log(connection)
 
     def value(self, name: str) -> str | None:
@@ -78,6 +83,13 @@ class Transaction:
         self.set_value(STATE_COUNTER, str(counter))
         self.move_epoch()
         return counter
+
+    def trust(self) -> int:
+        return int(self.value(TRUST_COUNTER) or 0)
+
+    def move_trust(self) -> None:
+        self.set_value(TRUST_COUNTER, str(self.trust() + 1))
+        self.move_epoch()
 
     def forget_epoch(self) -> None:
         """A part of this transaction was undone: ask the database again."""
