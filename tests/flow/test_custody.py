@@ -1,4 +1,4 @@
-"""The real signer while a keeper of its keys is away, locked, slow, or lies: it goes on with the others, and says so."""
+"""The real signer while a keeper of its keys is away, locked, slow, or lies: it goes on with the others and says so."""
 
 import asyncio
 import socket
