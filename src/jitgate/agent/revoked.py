@@ -6,6 +6,7 @@ asked about it before it comes into place, and what cannot be read of another's 
 
 import base64
 import binascii
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,17 +24,19 @@ from jitgate.ssh.wire import FormatError, Reader
 
 EMPTY: Final = dump_krl(Krl())
 _MAGIC: Final = b"SSHKRL\n\x00"
-_MARK: Final = b"jitgate "
+_MARK: Final = "jitgate "
 _TIMEOUT_S: Final = 30
 _TYPE_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """`version`: of the bundle whose list is in it; None before the first."""
+    """`version`: of the bundle whose list is in it. `key`: the fingerprint of the online key that signed that bundle,
+    for versions of two keys say nothing about each other; empty for a list that no bundle is in."""
 
     data: bytes
-    version: BundleVersion | None
+    key: str
+    version: BundleVersion
 
 
 def other_lists(settings: Sequence[Setting]) -> tuple[Path, ...]:
@@ -74,10 +77,10 @@ def read_other(path: Path) -> bytes:
     return dump_krl(Krl(keys=frozenset(blobs)))
 
 
-def merged(own: bytes, version: BundleVersion | None, others: Sequence[bytes]) -> bytes:
+def merged(own: bytes, key: str, version: BundleVersion | None, others: Sequence[bytes]) -> bytes:
     """One list of all. The comment says which bundle is in it. `FormatError` for one that sshd would not take."""
     counter, made = (version[1], version[2] // SECOND) if version else (0, 0)
-    return merge([own, *others], version=counter, generated=made, comment=_mark(version))
+    return merge([own, *others], version=counter, generated=made, comment=_mark(key, version))
 
 
 def installed(sshd: Sshd) -> Merged | None:
@@ -86,7 +89,7 @@ def installed(sshd: Sshd) -> Merged | None:
         data = durable.get(sshd.folder / "krl", MAX_KRL)
         if data is None:
             return None
-        return Merged(data, _version(parse_krl(data).comment))
+        return Merged(data, *_marked(parse_krl(data).comment))
     except (FormatError, Unsafe):
         return None
 
@@ -141,13 +144,13 @@ def _blob(line: bytes, place: str) -> bytes:
     return blob
 
 
-def _mark(version: BundleVersion | None) -> bytes:
-    return _MARK + (".".join(map(str, version)).encode() if version else b"-")
+def _mark(key: str, version: BundleVersion | None) -> bytes:
+    return f"{_MARK}{key} {'.'.join(map(str, version))}".encode("ascii") if version else _MARK.encode("ascii")
 
 
-def _version(comment: bytes) -> BundleVersion | None:
-    parts = comment.removeprefix(_MARK).split(b".")
-    if not comment.startswith(_MARK) or len(parts) != 3 or not all(map(bytes.isdigit, parts)):  # noqa: PLR2004  # epoch, counter, time
-        return None
-    epoch, counter, made = map(int, parts)
-    return epoch, counter, made
+def _marked(comment: bytes) -> tuple[str, BundleVersion]:
+    match comment.decode("ascii", "replace").removeprefix(_MARK).split(" "):
+        case [key, text] if re.fullmatch(r"[0-9]{1,19}(\.[0-9]{1,19}){2}", text):
+            epoch, counter, made = map(int, text.split("."))
+            return key, (epoch, counter, made)
+    return "", (0, 0, 0)

@@ -3,7 +3,8 @@
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -55,10 +56,25 @@ def run(
 
     `become` stands in front of the command (`setpriv ...`), so that the demo can act as its hosts' own user.
     """
+    with _written(script, readable=bool(become)) as path:
+        command = [*become, "/bin/sh", path, *arguments]
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  # arguments, no shell's line
+
+
+def run_quietly(script: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """The same with its words kept: for a program that nobody watches."""
+    with _written(script) as path:
+        command = ["/bin/sh", path, *arguments]
+        return subprocess.run(  # noqa: S603  # arguments, no shell's line
+            command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL
+        )
+
+
+@contextmanager
+def _written(script: str, *, readable: bool = False) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="jitgate-trust-") as folder:
         path = Path(folder) / "trust.sh"
         path.write_text(script, "ascii")
-        if become:  # another user reads it; it holds public data only
+        if readable:  # another user reads it; it holds public data only
             path.parent.chmod(0o755)
-        command = [*become, "/bin/sh", str(path), *arguments]
-        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  # arguments, no shell's line
+        yield str(path)

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from jitgate.core.errors import BadInput, NotFound, UsageError
+from jitgate.core.errors import BadInput, NotFound, Unsafe, UsageError
 from jitgate.core.text import shown
 
 ETC: Final = Path("/etc/ssh")
@@ -91,6 +91,25 @@ class Sshd:
         options = ["--sshd", self.path]
         options += ["--etc", str(self.etc)] if self.etc != ETC else []
         return options + (["--reload", self.reload] if self.reload else [])
+
+    def reload_command(self) -> str:
+        """A line of sh by which the sshd that runs reads its files again. `NotFound` where none is known."""
+        if self.reload:
+            return self.reload
+        if Path("/run/systemd/system").is_dir():
+            for unit in ("ssh.service", "sshd.service"):
+                if _run(["systemctl", "is-active", "--quiet", unit]).returncode == 0:
+                    return f"systemctl reload {unit}"
+        file = Path(self.effective().get("pidfile", ("none",))[0])
+        if file.is_file() and _PLAIN_PATH.fullmatch(str(file)):
+            return f'kill -HUP "$(cat {file})"'
+        raise NotFound("it is not known how the sshd that runs is reloaded", "give --reload COMMAND")
+
+    def do_reload(self) -> None:
+        """`Unsafe` when it was not."""
+        done = _run(["/bin/sh", "-c", self.reload_command()])
+        if done.returncode != 0:
+            raise Unsafe(f"sshd was not reloaded: {shown((done.stderr + done.stdout).strip(), 200)}", "reload it")
 
     def trouble(self) -> str:
         """Why sshd does not accept its configuration; empty when it does."""

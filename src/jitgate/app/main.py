@@ -49,6 +49,17 @@ _COMMANDS: Entries = {
             "trust": ("host_trust:host_trust", "On the host: let sshd take this realm's certificates."),
         },
     ),
+    "agent": (
+        "On a host: keep its sshd in step with the service.",
+        {
+            "join": ("agent:join", "Join this host to a service."),
+            "leave": ("agent:leave", "Undo it, byte for byte."),
+            "status": ("agent:status", "Show what is in force, and what is wrong."),
+            "run": ("agent:run", "Stay connected, and obey (systemd)."),
+            "doctor": ("agent:doctor", "Say what sshd really does, and what else lets people in."),
+            "exclusive": ("agent:exclusive", "Let nothing but jitgate open this host."),
+        },
+    ),
     "session": (
         "Connections through the gateway.",
         {

@@ -1,0 +1,257 @@
+"""The agent while it runs: what came from the service is verified, kept, applied and acknowledged.
+
+It works without the service for as long as the host certificate lives: what sshd reads lies on the host. What it cannot
+do it says, as a problem that goes with each acknowledgement and stands in `jitgate agent status`.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from jitgate.agent import held, obey
+from jitgate.agent.held import Held
+from jitgate.agent.link import Link
+from jitgate.agent.pins import Gateway
+from jitgate.ca.envelope import Envelope
+from jitgate.ca.trust import TrustVersion
+from jitgate.core.clock import SECOND, Clock, Micros
+from jitgate.core.errors import BadInput, Error, NotFound
+from jitgate.sessions.agent_wire import (
+    CLOCK_MAX,
+    Ack,
+    BundleSent,
+    CertificateSent,
+    Dial,
+    Have,
+    Pong,
+    Problem,
+    Refused,
+    Renew,
+    Report,
+    TrustSent,
+    Unknown,
+    Welcome,
+)
+from jitgate.sessions.bundle import Bundle, BundleVersion, is_expired
+from jitgate.ssh.private import SoftwareKey
+
+_REPORTS_MAX: Final = 1000  # kept while the service is away; then the oldest go
+_RENEW_AGAIN: Final[Micros] = 600 * SECOND
+_WORDS_MAX: Final = 250
+_LOG: Final = logging.getLogger("jitgate.agent")
+
+
+@dataclass(slots=True)
+class Agent:
+    """`applied_...`: the versions that are in force here. `problems`: by code, what is wrong now.
+
+    `on_bundle`, `on_dial`: who else has to know. `report` tells the service something.
+    """
+
+    held: Held
+    key: SoftwareKey
+    clock: Clock
+    applied_trust: TrustVersion | None = None
+    applied_bundle: BundleVersion | None = None
+    applied_at: Micros = 0
+    problems: dict[str, Problem] = field(default_factory=dict)
+    links: dict[Gateway, Link] = field(default_factory=dict)
+    on_bundle: list[Callable[[Bundle], None]] = field(default_factory=list)
+    on_dial: Callable[[Dial, Gateway], Awaitable[None]] | None = None
+    offset: Micros = 0
+    _asked_at: Micros = 0
+    _reports: "deque[Report]" = field(default_factory=lambda: deque(maxlen=_REPORTS_MAX))
+    _work: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    def have(self) -> Have:
+        """What is in force, and not only kept."""
+        known = self.held.have()
+        return Have(self.applied_bundle, self.applied_trust, known.krl if self.applied_bundle else "")
+
+    # ---- the service ----
+
+    async def serve(self, link: Link) -> None:
+        """Takes what comes on one connection, until it ends."""
+        self.links[link.gateway] = link
+        try:
+            self._compare_clocks(link.welcome.clock)
+            await self.acknowledge()
+            await self._send_reports()
+            while True:
+                await self._take(link, await link.receive())
+        finally:
+            if self.links.get(link.gateway) is link:
+                del self.links[link.gateway]
+
+    async def _take(self, link: Link, message: object) -> None:
+        match message:
+            case TrustSent(envelope):
+                await self._apply("trust", self._take_trust, envelope)
+            case BundleSent(envelope, krl):
+                await self._apply("bundle", self._take_bundle, envelope, krl)
+            case CertificateSent(line):
+                await self._apply("certificate", self._take_certificate, line)
+            case Pong(clock) | Welcome(clock):
+                self._compare_clocks(clock)
+            case Dial() if self.on_dial:
+                task = asyncio.ensure_future(self.on_dial(message, link.gateway))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case Refused(code, detail, hint):
+                raise NotFound(f"the service ends the connection: {detail[:_WORDS_MAX]}", hint[:_WORDS_MAX], code=code)
+            case Unknown(kind):
+                self.trouble("unknown_message", f"the service sends {kind!r:.40}, which this agent does not know")
+
+    async def _apply(self, what: str, act: Callable[..., None], *arguments: object) -> None:
+        """One at a time, beside the loop: the script takes seconds. What goes wrong is told and changes nothing."""
+        async with self._work:
+            try:
+                await asyncio.to_thread(act, *arguments)
+            except Error as error:
+                if error.code == "same_version":
+                    self.well(f"refused_{what}")
+                else:
+                    self.trouble(f"refused_{what}", f"{error.code}: {error.what}")
+            else:
+                self.well(f"refused_{what}")
+        await self.acknowledge()
+
+    def _take_trust(self, envelope: Envelope) -> None:
+        try:
+            held.accept_trust(self.held, envelope)
+        except BadInput as error:
+            if error.code != "same_version" or self.applied_trust == (self.held.trust and self.held.trust.version):
+                raise
+        self.install()
+
+    def _take_bundle(self, envelope: Envelope, krl: bytes | None) -> None:
+        try:
+            bundle, found = held.check_bundle(self.held, envelope, krl)
+        except BadInput as error:
+            if error.code == "same_version":
+                self.put_revoked()
+            raise
+        try:
+            held.keep_bundle(self.held, envelope, bundle, found)
+            self.well("state")
+        except Error as error:  # what is revoked takes effect all the same
+            self.trouble("state", error.what)
+        self.put_revoked()
+        for told in self.on_bundle:
+            told(bundle)
+
+    def _take_certificate(self, line: str) -> None:
+        held.accept_certificate(self.held, line, self.clock(), key_line=self.key.public.line())
+        self.install()
+
+    # ---- the host ----
+
+    def install(self) -> None:
+        """sshd's settings as they have to be. `Error` becomes a problem, and what was in force stays so."""
+        trust = self.held.trust
+        if trust is None or self.held.certificate is None:
+            return
+        try:
+            obey.install(self.held)
+        except Error as error:
+            self.trouble("install", error.what)
+        else:
+            self.well("install")
+            self.applied_trust, self.applied_at = trust.version, self.clock()
+
+    def put_revoked(self) -> None:
+        """The revocation list as it has to be; the bundle counts as applied only then."""
+        if not self.held.pins.sshd.drop_in.exists():
+            return
+        try:
+            obey.put_revoked(self.held)
+        except Error as error:
+            self.trouble("krl", error.what)
+        else:
+            self.well("krl")
+        bundle = self.held.bundle
+        if bundle and bundle.version != self.applied_bundle and obey.is_revoked_in_place(self.held):
+            self.applied_bundle, self.applied_at = bundle.version, self.clock()
+
+    async def refresh(self, *, install: bool = False) -> None:
+        """The same again, after something changed on the host or could not be done."""
+        before = self.have()
+        async with self._work:
+            await asyncio.to_thread(self.put_revoked)
+            if install:
+                await asyncio.to_thread(self.install)
+        if self.have() != before:
+            await self.acknowledge()
+
+    def look(self) -> None:
+        """What changes with time: called every few seconds."""
+        now, bundle, certificate = self.clock(), self.held.bundle, self.held.certificate
+        if bundle and is_expired(bundle, now):
+            self.trouble("expired_bundle", "the service was not heard for too long: revocations may be missing")
+        else:
+            self.well("expired_bundle")
+        if certificate and now >= certificate.body.valid_before * SECOND:
+            self.trouble("host_certificate", "the host certificate has ended")
+        else:
+            self.well("host_certificate")
+
+    async def renew(self) -> None:
+        """Asks for a host certificate at two thirds of the old one's life, and again while none comes."""
+        now, certificate = self.clock(), self.held.certificate
+        if certificate and now < held.renew_at(certificate):
+            return
+        if now >= self._asked_at + _RENEW_AGAIN and (link := next(iter(self.links.values()), None)):
+            self._asked_at = now
+            await self._send(link, Renew())
+
+    # ---- words ----
+
+    def trouble(self, code: str, detail: str) -> None:
+        problem = Problem(code, "".join(c if c.isprintable() else "?" for c in detail)[:_WORDS_MAX])
+        if self.problems.get(code) != problem:
+            self.problems[code] = problem
+            _LOG.error("problem %s: %s", code, problem.detail)
+
+    def well(self, code: str) -> None:
+        if self.problems.pop(code, None):
+            _LOG.info("mended %s", code)
+
+    def report(self, report: Report) -> None:
+        """To the service, now or when it is reached; of too many the oldest are dropped."""
+        self._reports.append(report)
+
+    async def acknowledge(self) -> None:
+        """What is in force and what is wrong, to whoever is connected."""
+        ack = Ack(self.have(), self.applied_at, tuple(self.problems.values())[:32])
+        for link in list(self.links.values()):
+            await self._send(link, ack)
+
+    async def _send_reports(self) -> None:
+        while self._reports and (link := next(iter(self.links.values()), None)):
+            await self._send(link, self._reports.popleft())
+
+    async def tick(self) -> None:
+        """Every few seconds."""
+        before = tuple(self.problems.values())
+        self.look()
+        await self.renew()
+        await self._send_reports()
+        if tuple(self.problems.values()) != before:
+            await self.acknowledge()
+
+    async def _send(self, link: Link, message: Ack | Renew | Report) -> None:
+        try:
+            await link.send(message)
+        except OSError as error:  # its reader finds out too, and connects again
+            _LOG.warning("%s: %s", link.gateway.address, error)
+
+    def _compare_clocks(self, theirs: Micros) -> None:
+        self.offset = theirs - self.clock()
+        if abs(self.offset) > CLOCK_MAX:
+            self.trouble("clock", f"this host's clock is {abs(self.offset) // SECOND} s off the service's")
+        else:
+            self.well("clock")
