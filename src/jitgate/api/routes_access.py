@@ -1,8 +1,5 @@
 """What may I reach, and the way in: hosts, explanations, grants, certificates."""
 
-from collections.abc import Callable
-from json import JSONEncoder
-
 from fastapi import APIRouter, Request, Response
 
 from jitgate.api.access import Proved, SignedIn, outside_of
@@ -16,13 +13,14 @@ from jitgate.api.schemas import (
     tunnel_json,
 )
 from jitgate.core.clock import SECOND, rfc3339
+from jitgate.core.json_text import writer
 from jitgate.flow import access, grants
 from jitgate.flow.certificates import issue_certificate
 from jitgate.flow.sessions import ticket_for
 from jitgate.policy.model import Ask
 
 router = APIRouter(prefix="/v1")
-_write: Callable[[object], str] = JSONEncoder(separators=(",", ":")).encode
+_write = writer()
 
 
 @router.get("/hosts")

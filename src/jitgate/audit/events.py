@@ -8,6 +8,7 @@ entry is made (`log.append`), never refused.
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal
 
 from jitgate.audit.shapes import ALWAYS_MAY, SHAPES, EventType, Outcome
@@ -34,7 +35,8 @@ _UNSAFE = re.compile(
 _TARGET = re.compile(r"(?:([a-z_][a-z0-9_-]{0,31})@)?host:([a-z0-9.-]{1,63})|(?:role|policy|realm|ca|key):[!-~]{1,120}")
 
 ActorKind = Literal["person", "robot", "breakglass", "operator", "service", "unknown"]
-_WITH_PERSON = ("person", "robot", "breakglass")
+_WITH_PERSON = frozenset({"person", "robot", "breakglass"})
+_KINDS = _WITH_PERSON | {"operator", "service", "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Actor:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in (*_WITH_PERSON, "operator", "service", "unknown"):
+        if self.kind not in _KINDS:
             raise BadInput(f"not a kind of actor: {shown(str(self.kind))}")
         if (self.kind in _WITH_PERSON) != is_id(self.person) or (self.kind not in _WITH_PERSON and self.person):
             raise BadInput(f"an actor of kind {self.kind} with person {shown(self.person)}")
@@ -99,7 +101,7 @@ class Event:
         check_text("key id", self.key_id, NAME_MAX)
         check_text("source", self.source, SOURCE_MAX)
         check_text("reason", self.reason, REASON_MAX)
-        if not all(isinstance(check, Check) for check in self.checks):
+        if self.checks and not all(isinstance(check, Check) for check in self.checks):
             raise BadInput("checks that are none")
 
     def _check_shape(self) -> None:
@@ -108,19 +110,19 @@ class Event:
             raise BadInput(f"not an event type: {shown(str(self.type))}")
         if self.outcome != shape.outcome:
             raise BadInput(f"{self.type} is always {shape.outcome}")
-        carried = {name for name in _OPTIONAL if getattr(self, name)}
+        carried = {name for name, value in zip(_OPTIONAL, _optional(self), strict=True) if value}
         if self.actor.person:
             carried.add("person")
-        if missing := shape.must - carried:
-            raise BadInput(f"{self.type} without {', '.join(sorted(missing))}")
-        if extra := carried - shape.must - shape.may - ALWAYS_MAY - {"person"}:
-            raise BadInput(f"{self.type} with {', '.join(sorted(extra))}")
-        keys = [key for key, _ in self.detail]
-        if len(set(keys)) != len(keys) or not shape.detail_must.keys() <= set(keys):
+        if not shape.must <= carried:
+            raise BadInput(f"{self.type} without {', '.join(sorted(shape.must - carried))}")
+        if not carried <= _MAY[self.type]:
+            raise BadInput(f"{self.type} with {', '.join(sorted(carried - _MAY[self.type]))}")
+        keys = {key for key, _ in self.detail}
+        if len(keys) != len(self.detail) or not shape.detail_must.keys() <= keys:
             raise BadInput(f"{self.type} needs the details {', '.join(shape.detail_must)}, each once")
+        kinds = _DETAILS[self.type]
         for key, value in self.detail:
-            kind = shape.detail_must.get(key) or shape.detail_may.get(key)
-            if kind is None or type(value) is not kind:
+            if type(value) is not kinds.get(key):
                 raise BadInput(f"{self.type} with the detail {shown(key)} of {type(value).__name__}")
             if isinstance(value, str):
                 check_text(key, value, DETAIL_MAX)
@@ -131,6 +133,9 @@ class Event:
 _OPTIONAL = (
     "target subject subject_name request grant session key_id serial checks source reason".split()  # noqa: SIM905
 )
+_optional = attrgetter(*_OPTIONAL)
+_MAY = {kind: shape.must | shape.may | ALWAYS_MAY | {"person"} for kind, shape in SHAPES.items()}
+_DETAILS = {kind: shape.detail_may | shape.detail_must for kind, shape in SHAPES.items()}
 
 
 def check_text(name: str, value: str, limit: int) -> None:

@@ -6,8 +6,7 @@ a commitment, the SHA-256 of its line `SALT FIELD TEXT` with 16 random bytes as 
 every proof and every checkpoint as they were, and the commitment then says nothing about the text.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from jitgate.audit.events import Event, escape
 from jitgate.audit.tree import EMPTY, Frontier, hash_leaf
 from jitgate.core.ids import Random, new_id
+from jitgate.core.json_text import writer
 from jitgate.core.outcome import Check, Outcome
 
 __all__ = [
@@ -47,9 +47,7 @@ Leaf = dict[str, Any]
 Personal = dict[str, tuple[bytes, str]]
 """Salt and text by field; a field that was erased, or that the event does not have, is not there."""
 
-_write: Callable[[object], str] = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-).encode
+_write = writer(sort_keys=True, ensure_ascii=False)
 
 
 class Columns(NamedTuple):
@@ -91,19 +89,20 @@ def append(frontier: Frontier, events: Iterable[Event], *, random: Random) -> tu
 
 
 def _entry(index: int, event: Event, random: Random) -> Entry:
-    checks = _recordable(event.checks)
-    texts = {
-        "actor": event.actor.name,
-        "subject": event.subject_name,
-        "source": event.source,
-        "reason": event.reason,
-        "key_id": event.key_id,
-        "checks": _write([[check.why, check.hint] for check in checks]) if checks else "",
-    }
-    given = [(field, text) for field, text in texts.items() if text]
+    checks = _recordable(event.checks) if event.checks else ()
+    texts = (
+        ("actor", event.actor.name),
+        ("subject", event.subject_name),
+        ("source", event.source),
+        ("reason", event.reason),
+        ("key_id", event.key_id),
+        ("checks", _write([[check.why, check.hint] for check in checks]) if checks else ""),
+    )
+    given = [(field, text) for field, text in texts if text]
     salts = random(SALT_SIZE * len(given))
-    personal: Personal = {
-        field: (salts[SALT_SIZE * at : SALT_SIZE * (at + 1)], text) for at, (field, text) in enumerate(given)
+    personal = {
+        field: _line(field, salts[SALT_SIZE * at : SALT_SIZE * (at + 1)], text)
+        for at, (field, text) in enumerate(given)
     }
     actor: dict[str, str] = {"kind": event.actor.kind}
     if event.actor.person:
@@ -118,7 +117,9 @@ def _entry(index: int, event: Event, random: Random) -> Entry:
         "outcome": event.outcome,
         "actor": actor,
     }
-    body |= {field: value for field in _REFERENCES if (value := getattr(event, field))}
+    for field in _REFERENCES:
+        if value := getattr(event, field):
+            body[field] = value
     if event.serial is not None:
         body["serial"] = str(event.serial)
     if checks:
@@ -126,10 +127,10 @@ def _entry(index: int, event: Event, random: Random) -> Entry:
     if event.detail:
         body["detail"] = dict(event.detail)
     if personal:
-        body["personal"] = {field: commitment(_line(field, *salted)) for field, salted in personal.items()}
+        body["personal"] = {field: commitment(line) for field, line in personal.items()}
     leaf = _write(body).encode()
     columns = columns_of(body)
-    return Entry(index, columns.id, event, leaf, hash_leaf(leaf), encode_personal(personal), columns)
+    return Entry(index, columns.id, event, leaf, hash_leaf(leaf), "\n".join(personal.values()), columns)
 
 
 def columns_of(body: Leaf) -> Columns:

@@ -15,12 +15,13 @@ from typing import Final
 
 from jitgate.ca.model import LogHead, SignedEntry
 from jitgate.core.clock import Micros
+from jitgate.core.json_text import writer
 from jitgate.ssh.cert import CertType
 
 MARK: Final = b'{"mark":'
 MARK_EVERY: Final = 10_000  # lines: reading them back takes a tenth of a second
 _TYPES: Final = {"user": CertType.USER, "host": CertType.HOST}
-_write: Final = json.JSONEncoder(separators=(",", ":")).encode
+_write: Final = writer()
 _NAMES: Final = {number: name for name, number in _TYPES.items()}
 
 

@@ -14,6 +14,7 @@ from jitgate.ca.issue import SerialUsed, issue
 from jitgate.ca.model import CertSpec, IssuedCert
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind
 from jitgate.ca.shape import shape
+from jitgate.core.clock import Micros
 from jitgate.core.errors import Conflict, Error, NotFound, Unreachable
 from jitgate.core.text import shown
 from jitgate.flow.audit import record_burnt
@@ -62,6 +63,23 @@ class _Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class _Permitted:
+    """The grant, narrowed to what the policy gives today, for who asks from `source`."""
+
+    source: str
+    grant: Grant
+    policy_digest: str
+
+
+@dataclass(slots=True)
+class _Standing:
+    """Facts that are recalled, and what was decided on them, where only they can change that (`_permitted`)."""
+
+    facts: _Facts
+    permitted: _Permitted | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     facts: _Facts
     spec: CertSpec
@@ -77,11 +95,12 @@ async def issue_certificate(outside: Outside, caller: Caller, grant_id: str, hos
         if caller.sign_in.directory_name:
             caller = await know_groups(outside, caller)
         for _ in range(ATTEMPTS):
-            facts = await outside.store.recall(
+            standing = await outside.store.recall(
                 ("issue", caller.sign_in.id, caller.proved_key().id, grant_id, host_name, caller.directory),
-                lambda tx: _facts(tx, outside, caller, grant_id, host_name),
+                lambda tx: _Standing(_facts(tx, outside, caller, grant_id, host_name)),
             )
-            plan = _plan(facts, outside, caller)
+            facts = standing.facts
+            plan = _plan(standing, outside, caller)
             serial = await outside.serials.take(outside.store, facts.authority)
             try:
                 issued = await issue(plan.spec, serial, outside.random(NONCE_BYTES), outside.signer)
@@ -111,18 +130,36 @@ def _facts(tx: Tx, outside: Outside, caller: Caller, grant_id: str, host_name: s
     return _Facts(epoch, caller.identity, grant, target, host, policy_in_force(tx), authority)
 
 
-def _plan(facts: _Facts, outside: Outside, caller: Caller) -> _Plan:
+def _plan(standing: _Standing, outside: Outside, caller: Caller) -> _Plan:
     """Decide on the facts as of now. `caller` was resumed for this very request, so that their sign-in runs."""
+    facts = standing.facts
     now, key, grant = outside.clock(), caller.proved_key().key, facts.grant
     check_not_refused(key, outside.refused_keys)
     if not is_active(grant, now):
         raise Conflict(f"the grant has {state(grant, now)}", "ask again: jitctl vm connect")
-    asked = Facts(host_facts(facts.host), now, caller.source)
-    decision = still_permitted(grant, facts.target, facts.identity, asked, facts.policy)
+    permitted = _permitted(standing, caller.source, now)
     path = outside.gateway
     gateway = path.stands_for(grant.options) if path else ""
-    spec = shape(narrow(grant, decision, now), facts.target, key, facts.authority.key, now, gateway=gateway)
-    return _Plan(facts, spec, decision.policy_digest)
+    spec = shape(permitted.grant, facts.target, key, facts.authority.key, now, gateway=gateway)
+    return _Plan(facts, spec, permitted.policy_digest)
+
+
+def _permitted(standing: _Standing, source: str, now: Micros) -> _Permitted:
+    """Today's yes, or `Denied`.
+
+    A decision is a function of what it is given. It is kept with the facts that it was made on, for the same address
+    and as long as the role's time lasts, unless the policy asks for the time of day.
+    """
+    kept = standing.permitted
+    if kept is not None and kept.source == source and is_active(kept.grant, now):
+        return kept
+    facts = standing.facts
+    asked = Facts(host_facts(facts.host), now, source)
+    decision = still_permitted(facts.grant, facts.target, facts.identity, asked, facts.policy)
+    permitted = _Permitted(source, narrow(facts.grant, decision, now), decision.policy_digest)
+    if facts.policy is not None and not facts.policy.asks_time:
+        standing.permitted = permitted
+    return permitted
 
 
 def _commit(tx: Tx, outside: Outside, caller: Caller, plan: _Plan, issued: IssuedCert) -> bool:

@@ -13,6 +13,7 @@ from jitgate.policy.rule import Index, Rule, make_index, make_rule
 FILES_MAX = 1000
 TOTAL_MAX = 8 * 1024 * 1024  # bytes of all files; a thousand roles are some 300 KB
 ROLES_MAX = 10_000
+_TIMELESS = frozenset({"user", "host", "request", "source"})  # what conditions look at (`examine.known`) and stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class PolicyBundle:
     rules: Mapping[str, Rule]  # by the role's name, in their order
     index: Index
     text: str  # see `load_text`
+    asks_time: bool
+    """Whether a decision on a grant that runs may differ at another time of its life."""
 
 
 def load_files(contents: Mapping[str, bytes]) -> PolicyBundle:
@@ -55,6 +58,7 @@ def load_files(contents: Mapping[str, bytes]) -> PolicyBundle:
         rules=rules,
         index=make_index(rules.values()),
         text=json.dumps({"version": 1, "digest": digest, "files": texts}, ensure_ascii=False),
+        asks_time=any(map(_asks_time, rules.values())),
     )
 
 
@@ -72,6 +76,12 @@ def load_text(text: str) -> PolicyBundle:
     if bundle.digest != digest:
         raise BadInput("the stored policy is not what its digest says", "apply the policy again")
     return bundle
+
+
+def _asks_time(rule: Rule) -> bool:
+    """What decides by the clock, beside the role's own time. Whoever adds a check that does so adds it here."""
+    looks_at = rule.condition.roots if rule.condition is not None else frozenset[str]()
+    return rule.role.schedule is not None or not looks_at <= _TIMELESS
 
 
 def manifest_digest(files: Mapping[str, str]) -> str:
