@@ -26,4 +26,8 @@ def make_application(outside: Outside, about: About) -> ASGIApp:
     app = make_api()
     app.state.outside = outside
     app.state.about = about
+    if outside.vault.on:
+        from jitgate.api.vault.surface import VaultSurface  # noqa: PLC0415  # most installations have none
+
+        app.mount("/vault", VaultSurface(outside))
     return Limits(Direct(app), outside.clock, outside.random)

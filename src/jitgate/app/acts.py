@@ -10,6 +10,7 @@ from typing import Any
 from jitgate.agent.trust import HostTrust, dump
 from jitgate.api.schemas import session_json
 from jitgate.app.acts_ca import ACTS as CA_ACTS
+from jitgate.app.acts_vault import ACTS as VAULT_ACTS
 from jitgate.app.acts_realm import ACTS as REALM_ACTS
 from jitgate.app.control import Act, Json
 from jitgate.audit.events import Actor
@@ -41,6 +42,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             "host rm": _host_rm,
             "policy apply": _policy_apply,
             **CA_ACTS,
+            **VAULT_ACTS,
             **REALM_ACTS,
             "session ls": _session_ls,
             "session kill": _session_kill,

@@ -76,6 +76,13 @@ _COMMANDS: Entries = {
             "retire": ("ca:retire", "Trust nothing by a key any more."),
         },
     ),
+    "vault": (
+        "Vault's API, for its clients.",
+        {
+            "token": ("vault:token", "Make an administrator's token of it."),
+            "setup": ("vault:setup", "Print what switches it on."),
+        },
+    ),
     "policy": ("Who may do what.", {"apply": ("policy:apply", "Put a folder of role files in force.")}),
     "db": (
         "The database itself.",

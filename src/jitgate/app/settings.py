@@ -14,6 +14,7 @@ from jitgate.adapters.vault.settings import KeysSettings
 from jitgate.app.sections import read_section
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.text import shown
+from jitgate.flow.vault.settings import VaultSettings
 from jitgate.gateway.settings import GatewaySettings
 from jitgate.identity.proof import origin_of
 from jitgate.identity.providers import ProviderSettings, check_providers
@@ -55,6 +56,9 @@ class Settings:
     """Identity providers that people may sign in by; none: only by password."""
     directory: DirectorySettings = field(default_factory=DirectorySettings)
     """The LDAP directory that knows their groups; without a url there is none."""
+
+    vault: VaultSettings = field(default_factory=VaultSettings)
+    """Vault's API under /vault, for its clients; off."""
 
     def __post_init__(self) -> None:
         # The addresses are looked into elsewhere: each has one spelling.

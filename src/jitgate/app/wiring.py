@@ -2,13 +2,14 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from jitgate.adapters.db.store import open_store
 from jitgate.adapters.ldap.cache import open_directory
 from jitgate.adapters.signers.process import SignerSettings, open_signer
+from jitgate.adapters.vault_audit import audit_files
 from jitgate.app.gateway import gateway_path
 from jitgate.app.hashing import Hashing
 from jitgate.app.installation import list_folder, node_id, rules_file, sealing_key
@@ -53,6 +54,8 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 elsewhere=elsewhere,
                 key_registry=key_registry,
                 gateway=gateway_path(settings),
+                vault=settings.vault,
+                vault_audit=_vault_audit(settings),
             )
             await list_held_keys(outside, Actor("service"))
             if burnt := await reconcile(outside):
@@ -88,6 +91,10 @@ async def _elsewhere(settings: Settings, clock: Clock) -> AsyncIterator[Elsewher
             return
         directory = await stack.enter_async_context(open_directory(settings.directory, clock))
         yield Elsewhere(providers, directory)
+
+
+def _vault_audit(settings: Settings) -> Callable[[str, bytes], None] | None:
+    return audit_files(Path(settings.vault.audit_folder)) if settings.vault.on and settings.vault.audit_folder else None
 
 
 def _refused_keys(settings: Settings) -> RefusedKeys:

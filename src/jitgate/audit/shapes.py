@@ -61,6 +61,14 @@ class EventType(StrEnum):
     SESSION_REFUSED = "session.refused"
     SESSION_KILLED = "session.killed"  # somebody wants it ended; its end follows
     SESSION_ENDED = "session.ended"
+    VAULT_MOUNTED = "vault.mounted"  # an engine, or a way in, of the Vault surface
+    VAULT_UNMOUNTED = "vault.unmounted"
+    VAULT_WRITTEN = "vault.written"  # a role, policy, user, secret id, CA key, audit device
+    VAULT_DELETED = "vault.deleted"
+    VAULT_TOKEN_MADE = "vault.token_made"  # noqa: S105  # by a way in, by another token, or by an operator
+    VAULT_TOKEN_RENEWED = "vault.token_renewed"  # noqa: S105
+    VAULT_TOKEN_ENDED = "vault.token_ended"  # noqa: S105
+    VAULT_REFUSED = "vault.refused"  # by a token's policies; certificates are certificate.refused
     REQUEST_REFUSED = "request.refused"  # a signed-in request that failed before its own decision: proof, form, route
 
 
@@ -120,7 +128,9 @@ SHAPES: dict[EventType, Shape] = {
     EventType.HOST_ADDED: _shape("done", "target", "reason", "fingerprint", "address port# logins labels"),
     EventType.HOST_CHANGED: _shape("done", "target", "reason", "", "fingerprint address port# logins labels"),
     EventType.HOST_REMOVED: _shape("done", "target", "reason"),
-    EventType.GRANT_OPENED: _shape("allowed", "person target grant", "checks reason", "role policy ends_at#", "ticket"),
+    EventType.GRANT_OPENED: _shape(
+        "allowed", "person target grant", "checks reason", "role policy ends_at#", "ticket setting"
+    ),
     EventType.GRANT_REFUSED: _shape("refused", "", "target checks reason grant", "code", "role policy ticket"),
     EventType.GRANT_ENDED: _shape("done", "grant", "target subject subject_name reason", "why"),
     EventType.CERTIFICATE_ISSUED: _shape(
@@ -128,10 +138,10 @@ SHAPES: dict[EventType, Shape] = {
         "target key_id serial",
         "grant session checks",
         "kind ca digest fingerprint valid_after# valid_before#",
-        "principals role policy",
+        "principals role policy setting",
     ),
     EventType.CERTIFICATE_REFUSED: _shape(
-        "refused", "", "target grant session checks reason", "code", "kind ca fingerprint role policy"
+        "refused", "", "target grant session checks reason", "code", "kind ca fingerprint role policy setting"
     ),
     EventType.CERTIFICATE_UNRELEASED: _shape(
         "done", "serial", "target grant key_id checks", "ca digest", "kind why principals fingerprint valid_before#"
@@ -160,5 +170,16 @@ SHAPES: dict[EventType, Shape] = {
     EventType.SESSION_ENDED: _shape(
         "done", "target grant session", "subject subject_name", "why up# down# opened_at#", "kind node"
     ),
+    # `setting`: the one that let it happen. Paths are of the surface; a refused one is kept only of who holds a token.
+    EventType.VAULT_MOUNTED: _shape("done", "target", "", "path type setting"),
+    EventType.VAULT_UNMOUNTED: _shape("done", "target", "", "path type setting"),
+    EventType.VAULT_WRITTEN: _shape("done", "", "target", "path what setting", "digest warnings#"),
+    EventType.VAULT_DELETED: _shape("done", "", "target", "path what setting"),
+    EventType.VAULT_TOKEN_MADE: _shape(
+        "allowed", "", "subject subject_name", "token path policies expires_at# setting", "parent"
+    ),
+    EventType.VAULT_TOKEN_RENEWED: _shape("done", "", "", "token expires_at# setting"),
+    EventType.VAULT_TOKEN_ENDED: _shape("done", "", "", "token why setting"),
+    EventType.VAULT_REFUSED: _shape("refused", "", "", "code operation path setting"),
     EventType.REQUEST_REFUSED: _shape("refused", "", "target grant checks", "code", "method route fingerprint"),
 }

@@ -1,6 +1,7 @@
 """What every act is handed: the outside world, put together once by `app/`."""
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from jitgate.flow.floods import Floods
 from jitgate.flow.ports import KeyRegistry, RowsAlone, Store
 from jitgate.flow.rates import Rates
 from jitgate.flow.serials import Serials
+from jitgate.flow.vault.settings import VaultSettings
 from jitgate.identity.keys import RefusedKeys
 from jitgate.sessions.path import GatewayPath
 
@@ -41,6 +43,10 @@ class Outside:
     key_registry: KeyRegistry = field(default_factory=RowsAlone)
     """What has to agree with the rows of people's keys."""
     gateway: GatewayPath | None = None
+    vault: VaultSettings = field(default_factory=VaultSettings)
+    """Vault's API, where an owner switched it on."""
+    vault_audit: Callable[[str, bytes], None] | None = None
+    """Appends a line to a file of an audit device."""
 
     def new_id(self, now: Micros) -> str:
         return new_id(now, self.random)

@@ -18,6 +18,7 @@ from jitgate.core.clock import Micros
 from jitgate.grants.model import Grant
 from jitgate.identity.keys import Standing
 from jitgate.identity.model import Credential, DeviceSignIn, LinkedIdentity, Person, RegisteredKey, SignIn
+from jitgate.flow.vault.ports import VaultRows
 from jitgate.identity.throttle import Throttle
 from jitgate.sessions.enrolment import HostState, KeptToken, Waiting
 from jitgate.sessions.model import Host
@@ -397,6 +398,8 @@ class Tx(Protocol):
     def waiting_hosts(self) -> WaitingHosts: ...
     @property
     def host_states(self) -> HostStates: ...
+    @property
+    def vault(self) -> VaultRows: ...
     @property
     def log(self) -> Log: ...
     def value(self, name: str) -> str | None:

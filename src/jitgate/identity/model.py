@@ -25,6 +25,7 @@ class Factor(StrEnum):
     PASSWORD = "password"  # noqa: S105  # the word, not a password
     TOTP = "totp"
     OIDC = "oidc"  # whatever an identity provider asked for
+    VAULT = "vault"  # a token or secret id of the Vault surface: good for that and for nothing else
 
 
 Factors = tuple[tuple[Factor, Micros], ...]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sqlalchemy import Engine
 
+from jitgate.adapters.db import vault_tables
 from jitgate.adapters.db.tables import metadata
 
 VERSION = "alembic_version"
@@ -40,6 +41,7 @@ _CHANGES: Mapping[str, str] = {
     "serial_counter": "next",
     "session": "ended_at end_reason up down kill_at",
     "sign_in": "ended_at",
+    **vault_tables.CHANGES,
 }
 _MADE_BY_INIT = frozenset({"log_state"})
 _REMOVED = frozenset(
@@ -52,11 +54,13 @@ _REMOVED = frozenset(
         "revoked_serials",
         "throttle",
         "used_proof",
+        *vault_tables.REMOVED,
     }
 )
 
 _GATEWAY_READS = TABLES - {
-    *("credential", "device_sign_in", "identity", "join_token", "throttle", "used_proof", "outbox", "due_event")
+    *("credential", "device_sign_in", "identity", "join_token", "throttle", "used_proof", "outbox", "due_event"),
+    *vault_tables.CHANGES,
 }
 _GATEWAY_WRITES = ("event", "host_state", "session", "node")
 _GATEWAY_CHANGES = {name: _CHANGES[name] for name in ("host_state", "log_state", "node", "session")}

@@ -22,6 +22,7 @@ from jitgate.adapters.db.revocations import Revocations
 from jitgate.adapters.db.sessions import Sessions
 from jitgate.adapters.db.sign_ins import SignIns
 from jitgate.adapters.db.throttles import Throttles
+from jitgate.adapters.db.vault import Vault
 
 REVOCATION_EPOCH = "revocation_epoch"
 STATE_COUNTER = "state_counter"
@@ -53,6 +54,7 @@ class Transaction:
         self.join_tokens = JoinTokens(connection)
         self.waiting_hosts = WaitingHosts(connection)
         self.host_states = HostStates(connection)
+        self.vault = Vault(connection)
         self.log = Log(connection)
 
     def value(self, name: str) -> str | None:

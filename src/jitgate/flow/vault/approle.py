@@ -1,0 +1,232 @@
+"""`auth/<mount>` of type approle: robots with a role id and a secret id. Secret ids are kept as hashes, and end."""
+
+import uuid
+from typing import Final
+
+from jitgate.audit.events import EventType
+from jitgate.core.clock import SECOND
+from jitgate.core.errors import BadInput, Denied, Error, NotFound
+from jitgate.flow.outside import Outside
+from jitgate.flow.ports import Tx
+from jitgate.flow.sign_in import record_refusal, refusal_of_stranger
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
+from jitgate.flow.vault.holders import holder_person
+from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields
+from jitgate.flow.vault.userpass import count_attempt, forgive, take_away
+from jitgate.identity import throttle
+from jitgate.identity.model import Factor, Kind
+from jitgate.identity.vault import SECRET_ID, Entry, SecretId, check_entry_name, new_secret, parse_secret, secret_hash
+from jitgate.policy.vault_role import seconds
+
+ROLES_MAX: Final = 1000
+SECRETS_MAX: Final = 1000  # of one role, in force
+_ROLE: Final = frozenset(
+    {
+        "bind_secret_id",
+        "secret_id_ttl",
+        "secret_id_num_uses",
+        "policies",
+        "token_policies",
+        "token_ttl",
+        "token_max_ttl",
+        "token_num_uses",
+        "token_no_default_policy",
+    }
+)
+_WRONG: Final = "invalid role or secret ID"
+
+
+async def login(outside: Outside, asked: Asked) -> Answer:
+    """Both ids, or one wording. Guesses are counted as those of passwords."""
+    mount = asked.of_mount()
+    only(asked, frozenset({"role_id", "secret_id"}))
+    role_id, secret = text(asked, "role_id"), text(asked, "secret_id")
+    account = throttle.account_subject(f"vault\n{mount.id}\n{role_id}")
+    try:
+        await outside.store.write(lambda tx: count_attempt(tx, outside, account, asked.source))
+    except Error as error:
+        await record_refusal(outside, refusal_of_stranger(outside, error.code, "", asked.source))
+        raise
+
+    def job(tx: Tx) -> Answer | None:
+        role = next((e for e in tx.vault.entries(mount.id, "approle") if e.body["role_id"] == role_id), None)
+        try:
+            row = tx.vault.secret_id(secret_hash(parse_secret(secret, SECRET_ID)))
+        except Error:
+            row = None
+        now = outside.clock()
+        if role is None or row is None or (row.mount_id, row.role) != (mount.id, role.name) or row.ended_at:
+            return None
+        if (row.expires_at is not None and now >= row.expires_at) or tx.vault.mount("auth", mount.path) != mount:
+            return None
+        if not tx.vault.use_secret_id(row.id):
+            return None
+        try:
+            person = holder_person(tx, outside, mount, role.name, role.name)
+        except Denied:
+            return None
+        forgive(tx, account, asked.source)
+        way = Way(
+            f"auth/{mount.path}/login",
+            mount.path.replace("/", "-"),
+            Kind.ROBOT,
+            f"vault:{mount.id}",
+            role.name,
+            ((Factor.VAULT, now),),
+            {"role_name": role.name},
+            mount.id,
+        )
+        token, new = make_token(tx, outside, person, read_terms(role.body), way)
+        event = said(outside, EventType.VAULT_TOKEN_MADE, None, asked, *made_detail(token), subject=person)
+        tx.log.append(event)
+        return Answer(auth=auth_fields(token, new.reveal(), now))
+
+    answer = await outside.store.write(job)
+    if answer is None:
+        await record_refusal(outside, refusal_of_stranger(outside, "vault_login", "", asked.source))
+        raise BadInput(_WRONG)
+    return answer
+
+
+async def write_role(outside: Outside, asked: Asked) -> Answer:
+    mount, name = asked.of_mount(), check_entry_name("role", asked.name)
+    only(asked, _ROLE)
+    if asked.data.get("bind_secret_id", True) not in (True, "true"):
+        raise BadInput("bind_secret_id = false is not taken", "a role id alone is no secret")
+    read_terms(asked.data)
+    _uses(asked.data.get("secret_id_num_uses") or 0)
+    seconds(asked.data.get("secret_id_ttl") or 0)
+
+    def job(tx: Tx, holder: Holder) -> Answer:
+        there = tx.vault.entry(mount.id, "approle", name)
+        if there is None and len(tx.vault.entries(mount.id, "approle")) >= ROLES_MAX:
+            raise BadInput(f"{ROLES_MAX} roles are there already", "delete one")
+        before = dict(there.body) if there else {"role_id": str(uuid.UUID(bytes=outside.random(16), version=4))}
+        tx.vault.put_entry(Entry(mount.id, "approle", name, before | dict(asked.data), outside.clock()))
+        tx.move_epoch()
+        detail = (("path", asked.path), ("what", "approle"))
+        tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
+        return NOTHING
+
+    return await write(outside, asked, job)
+
+
+async def read_role(outside: Outside, asked: Asked) -> Answer:
+    def job(tx: Tx, holder: Holder) -> Answer:
+        del holder
+        body = _role(tx, asked).body
+        own = {
+            "bind_secret_id": True,
+            "local_secret_ids": False,
+            "secret_id_bound_cidrs": None,
+            "secret_id_num_uses": _uses(body.get("secret_id_num_uses") or 0),
+            "secret_id_ttl": seconds(body.get("secret_id_ttl") or 0),
+        }
+        return Answer(terms_fields(read_terms(body)) | own)
+
+    return await read(outside, asked, job)
+
+
+async def list_roles(outside: Outside, asked: Asked) -> Answer:
+    mount = asked.of_mount()
+
+    def job(tx: Tx, holder: Holder) -> Answer:
+        del holder
+        if not (names := [each.name for each in tx.vault.entries(mount.id, "approle")]):
+            raise NotFound("")
+        return Answer({"keys": names})
+
+    return await read(outside, asked, job)
+
+
+async def delete_role(outside: Outside, asked: Asked) -> Answer:
+    mount = asked.of_mount()
+
+    def job(tx: Tx, holder: Holder) -> Answer:
+        if tx.vault.remove_entry(mount.id, "approle", asked.name):
+            now = outside.clock()
+            for each in tx.vault.secret_ids(mount.id, asked.name):
+                tx.vault.end_secret_id(each.id, now)
+            take_away(tx, outside, asked, holder, mount, asked.name, "its role was deleted")
+            detail = (("path", asked.path), ("what", "approle"))
+            tx.log.append(said(outside, EventType.VAULT_DELETED, holder, asked, *detail))
+        return NOTHING
+
+    return await write(outside, asked, job)
+
+
+async def read_role_id(outside: Outside, asked: Asked) -> Answer:
+    return await read(outside, asked, lambda tx, _: Answer({"role_id": _role(tx, asked).body["role_id"]}))
+
+
+async def make_secret_id(outside: Outside, asked: Asked) -> Answer:
+    """Shown once. Its time and number of uses are the role's."""
+    mount = asked.of_mount()
+    only(asked, frozenset())
+
+    def job(tx: Tx, holder: Holder) -> Answer:
+        role, now = _role(tx, asked), outside.clock()
+        if len(tx.vault.secret_ids(mount.id, role.name)) >= SECRETS_MAX:
+            raise BadInput(f"{SECRETS_MAX} secret ids are there already", "destroy some")
+        secret = new_secret(SECRET_ID, outside.random)
+        ttl, uses = seconds(role.body.get("secret_id_ttl") or 0), _uses(role.body.get("secret_id_num_uses") or 0)
+        accessor, expires_at = outside.new_id(now), now + ttl * SECOND if ttl else None
+        tx.vault.add_secret_id(
+            SecretId(accessor, mount.id, role.name, secret_hash(secret), now, expires_at, uses or None)
+        )
+        detail = (("path", asked.path), ("what", "secret_id"), ("digest", accessor))
+        tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
+        return Answer(
+            {
+                "secret_id": secret.reveal(),
+                "secret_id_accessor": accessor,
+                "secret_id_num_uses": uses,
+                "secret_id_ttl": ttl,
+            }
+        )
+
+    return await write(outside, asked, job)
+
+
+async def list_secret_ids(outside: Outside, asked: Asked) -> Answer:
+    mount = asked.of_mount()
+
+    def job(tx: Tx, holder: Holder) -> Answer:
+        del holder
+        if not (names := [each.id for each in tx.vault.secret_ids(mount.id, asked.name)]):
+            raise NotFound("")
+        return Answer({"keys": names})
+
+    return await read(outside, asked, job)
+
+
+async def destroy_secret_id(outside: Outside, asked: Asked) -> Answer:
+    """By itself or by its accessor."""
+    mount = asked.of_mount()
+    accessor, secret = text(asked, "secret_id_accessor"), text(asked, "secret_id")
+
+    def job(tx: Tx, holder: Holder) -> Answer:
+        hashed = secret_hash(parse_secret(secret, SECRET_ID)) if secret.startswith(SECRET_ID) else b""
+        for each in tx.vault.secret_ids(mount.id, asked.name):
+            if accessor == each.id or (hashed and each.secret_hash == hashed):
+                tx.vault.end_secret_id(each.id, outside.clock())
+                tx.move_epoch()
+                detail = (("path", asked.path), ("what", "secret_id"))
+                tx.log.append(said(outside, EventType.VAULT_DELETED, holder, asked, *detail))
+        return NOTHING
+
+    return await write(outside, asked, job)
+
+
+def _role(tx: Tx, asked: Asked) -> Entry:
+    if (found := tx.vault.entry(asked.of_mount().id, "approle", asked.name)) is None:
+        raise NotFound("")
+    return found
+
+
+def _uses(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**9:
+        raise BadInput("secret_id_num_uses is no number")
+    return value
