@@ -13,6 +13,7 @@ from jitgate.audit.checkpoint import verifier_key
 from jitgate.ca.realms import CaKind
 from jitgate.core.errors import Error, NotFound
 from jitgate.flow.authorities import trusted
+from jitgate.flow.krl import current_krl
 from jitgate.sessions.model import host_pattern
 
 router = APIRouter(dependencies=[Anyone])
@@ -60,6 +61,10 @@ async def get_about(request: Request) -> Json:
                 "host_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.HOST],
                 "interception_ca": [
                     a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.INTERCEPTION
+                "krl": {
+                    "path": f"/.well-known/jitgate/krl?realm={realm}",
+                    "sha256": (await current_krl(outside, realm))[1],
+                },
                 ],
                 "host_pattern": host_pattern(realm),
             }

@@ -4,7 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from jitgate.core.clock import Micros, rfc3339
+from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.ca.revocation import Revocation, What
+from jitgate.core.clock import SECOND, Micros, rfc3339
+from jitgate.flow.krl import Progress
 from jitgate.flow.sign_in import SignedIn
 from jitgate.grants.lifecycle import state
 from jitgate.grants.model import Grant
@@ -64,6 +67,14 @@ class EndGrantRequest(_Request):
 
 class EndSessionRequest(_Request):
     reason: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
+class RevocationRequest(_Request):
+    what: Annotated[What, Field(strict=False)]  # a text in JSON
+    subject: Annotated[str, StringConstraints(max_length=8192)]
+    ca: Annotated[str, StringConstraints(max_length=64)] = ""
+    realm: Annotated[str, StringConstraints(max_length=32)] = DEFAULT_REALM
+    reason: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
 class CertificateRequest(_Request):
@@ -167,6 +178,33 @@ def session_json(session: Session) -> Json:
         "end_reason": session.end_reason,
         "up": session.up,
         "down": session.down,
+    }
+
+
+def revocation_json(made: Revocation) -> Json:
+    return {
+        "id": made.id,
+        "realm": made.realm,
+        "what": made.what,
+        "subject": made.subject,
+        "made_by": made.made_by,
+        "made_at": rfc3339(made.made_at),
+        "counter": made.counter,
+        "serials": made.serials,
+        "keys": made.keys,
+    }
+
+
+def progress_json(progress: Progress, *, names: bool) -> Json:
+    """`names`: of the hosts, too, which are not everybody's to know."""
+    return {
+        "hosts": progress.hosts,
+        "told": progress.told,
+        "slowest_s": None if progress.slowest is None else progress.slowest / SECOND,
+        "waiting": list(progress.waiting) if names else [],
+        "without_agent": list(progress.without_agent) if names else [],
+        "waiting_count": len(progress.waiting),
+        "without_agent_count": len(progress.without_agent),
     }
 
 

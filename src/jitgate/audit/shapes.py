@@ -48,6 +48,7 @@ class EventType(StrEnum):
     CA_KEY_USED = "ca.key_used"  # it signs from now on
     CA_KEY_RETIRED = "ca.key_retired"  # not trusted any more
     CA_KEY_REFUSED = "ca.key_refused"  # a file of the signer's folder is not used
+    REVOCATION_MADE = "revocation.made"  # hosts may not take it any more, whatever its end says
     CA_KEY_LOST = "ca.key_lost"  # the signer does not hold the key that is to sign, or only until it ends
     CA_ROTATION_STARTED = "ca.rotation_started"  # a plan by which one key is replaced by another
     CA_ROTATION_ADVANCED = "ca.rotation_advanced"  # to its next step
@@ -156,6 +157,14 @@ SHAPES: dict[EventType, Shape] = {
     EventType.CA_ROTATION_STARTED: _shape("done", "", "reason", "rotation kind old new step", "emergency#"),
     EventType.CA_ROTATION_ADVANCED: _shape("done", "", "reason", "rotation kind step"),
     EventType.CA_ROTATION_WAIVED: _shape("done", "target", "reason", "rotation kind step"),
+    # `revocation`: its id; `serials`, `keys`: how many; `counter`: the state that hosts have when they know of it.
+    EventType.REVOCATION_MADE: _shape(
+        "done",
+        "",
+        "target subject subject_name grant reason",
+        "revocation what serials# keys# counter#",
+        "ca first last fingerprint",
+    ),
     EventType.CA_ROTATION_ABORTED: _shape("done", "", "reason", "rotation kind step"),
     EventType.CA_BACKUP_DRILLED: _shape("done", "", "reason", "ca kind"),
     EventType.REALM_ADDED: _shape("done", "target", "reason"),

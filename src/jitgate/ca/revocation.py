@@ -34,3 +34,17 @@ class Revocation:
     counter: int
     serials: int
     keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """A certificate that left. `ca`: the CA key's fingerprint; ids are empty where there is none."""
+
+    authority_id: str
+    ca: str
+    realm: str
+    serial: int
+    key_id: str
+    person_id: str
+    grant_id: str
+    valid_before: Micros

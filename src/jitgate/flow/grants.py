@@ -228,7 +228,8 @@ def _record_kept(tx: Tx, outside: Outside, caller: Caller, error: Error, grant_i
 def _end(tx: Tx, grant: Grant, actor: Actor, why: str, now: Micros, *, reason: str = "", source: str = "") -> Ended:
     ended = end(grant, why, now)
     tx.grants.end(grant.id, now, why)
-    tx.move_epoch()
+    tx.revocations.take_grant(grant.id, now)
+    tx.move_state()
     target = grant.targets[0]
     tx.log.append(
         Event(

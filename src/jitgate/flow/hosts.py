@@ -9,7 +9,7 @@ from jitgate.ca.issue import issue
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind
 from jitgate.ca.shape import shape_host
 from jitgate.core.clock import SECOND
-from jitgate.core.errors import Conflict, Error, NotFound, Unreachable
+from jitgate.core.errors import Conflict, Error, NotFound, Unreachable, Unsafe
 from jitgate.core.text import shown
 from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for, trusted
@@ -72,7 +72,10 @@ async def add_host(
     def check(standing: Host | None) -> Error | None:
         return None if standing is None else _exists(name)
 
-    return await _certify(outside, actor, host, check, add)
+    if await outside.store.read(lambda tx: tx.revocations.has_key(key.blob)):
+        raise Unsafe("this host key was revoked", "give the host a new one: ssh-keygen -A", code="key_revoked")
+
+    return await certify(outside, actor, host, check, add)
 
 
 async def renew_host(outside: Outside, actor: Actor, name: str, realm: str = DEFAULT_REALM) -> AddedHost:
@@ -84,18 +87,18 @@ async def renew_host(outside: Outside, actor: Actor, name: str, realm: str = DEF
     def check(standing: Host | None) -> Error | None:
         return None if standing is not None and standing.id == host.id else _unknown(name)
 
-    return await _certify(outside, actor, host, check, lambda _: None)
+    return await certify(outside, actor, host, check, lambda _: None)
 
 
-async def _certify(
+async def certify(
     outside: Outside,
     actor: Actor,
     host: Host,
     check: Callable[[Host | None], Error | None],
-    also: Callable[[Tx], None],
+    also: Callable[[Tx], Error | None],
 ) -> AddedHost:
     """Sign a host's certificate, and write it together with `also`. `check` is asked about what stands under the name,
-    before signing and again in the transaction that writes."""
+    before signing and again in the transaction that writes; an error of `also`, which then wrote nothing, is raised."""
     now = outside.clock()
 
     def facts(tx: Tx) -> tuple[int, Authority, tuple[PublicKey, ...]]:
@@ -120,7 +123,9 @@ async def _certify(
         if error is not None:
             record_burnt(tx, outside, certificate)
             return error
-        also(tx)
+        if error := also(tx):
+            record_burnt(tx, outside, certificate)
+            return error
         tx.certificates.add(certificate.body, authority, now, host=host)
         tx.log.append(certificate_event(certificate, actor, f"host:{host.name}", host.realm, now))
         return None
@@ -139,7 +144,7 @@ def _unknown(name: str) -> NotFound:
 
 
 async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DEFAULT_REALM) -> Host:
-    """Forget a host: nothing is issued for it any more."""
+    """Forget a host: nothing is issued for it any more, and the certificates that it shows are revoked."""
     now = outside.clock()
 
     def job(tx: Tx) -> Host:
@@ -147,7 +152,8 @@ async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DE
         if host is None:
             raise _unknown(name)
         tx.hosts.remove(host.id, now)
-        tx.move_epoch()
+        tx.revocations.take_host(host.id, now)
+        tx.move_state()
         tx.log.append(Event(EventType.HOST_REMOVED, "done", now, realm, actor, target=f"host:{name}"))
         return host
 

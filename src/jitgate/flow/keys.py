@@ -2,7 +2,7 @@
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.errors import BadInput, Error, NotFound
+from jitgate.core.errors import BadInput, Error, NotFound, Unsafe
 from jitgate.flow.caller import Caller, check_again, refusal_event
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
@@ -77,6 +77,8 @@ def register_key(
 ) -> RegisteredKey:
     """Inside a transaction: the registration that stands, or a new one with its event."""
     now = outside.clock()
+    if tx.revocations.has_key(key.blob):
+        raise Unsafe("this key was revoked", "make a new one", code="key_revoked")
     current = tx.keys.current(key)
     registered = keys.register(
         key,

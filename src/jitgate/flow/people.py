@@ -89,7 +89,7 @@ def write_person(tx: Tx, actor: Actor, person: Person, credential: Credential | 
 
 
 async def disable_person(outside: Outside, actor: Actor, name: str) -> Person:
-    """At once: no sign-in, no new certificate, every grant ended. Certificates that are out end by themselves."""
+    """At once: no sign-in, no new certificate, every grant ended. What is out is revoked, and the keys for as long."""
     return await _set_disabled(outside, actor, name, disabled=True)
 
 
@@ -111,7 +111,7 @@ async def _set_disabled(outside: Outside, actor: Actor, name: str, *, disabled: 
         if (person.disabled_at is not None) == disabled:
             raise Conflict(f"{name} is {'disabled' if disabled else 'enabled'} already")
         tx.people.set_disabled(person.id, now if disabled else None)
-        tx.move_epoch()
+        tx.move_state()
         kind = EventType.PERSON_DISABLED if disabled else EventType.PERSON_ENABLED
         tx.log.append(Event(kind, "done", now, DEFAULT_REALM, actor, subject=person.id, subject_name=person.name))
         if disabled:

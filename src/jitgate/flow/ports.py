@@ -12,7 +12,7 @@ from jitgate.audit.events import Event
 from jitgate.audit.log import Columns
 from jitgate.audit.query import Query
 from jitgate.ca.realms import Authority, CaKind, Phase
-from jitgate.ca.revocation import Revocation
+from jitgate.ca.revocation import Out, Revocation
 from jitgate.ca.rotation import Rotation
 from jitgate.core.clock import Micros
 from jitgate.grants.model import Grant
@@ -223,6 +223,14 @@ class Revocations(Protocol):
         """Newest first."""
         ...
 
+    def certificates(self, serial: int) -> list[Out]:
+        """What left under a serial: of one CA key, but for a coincidence."""
+        ...
+
+    def registered(self, named: str) -> RegisteredKey | None:
+        """A registration in force, by its id or the key's fingerprint."""
+        ...
+
     def take_grant(self, grant_id: str, now: Micros, revocation_id: str | None = None) -> int: ...
     def take_person(self, person_id: str, now: Micros, revocation_id: str | None = None) -> int: ...
     def take_host(self, host_id: str, now: Micros, revocation_id: str | None = None) -> int:
@@ -240,10 +248,6 @@ class Revocations(Protocol):
 
     def serials(self, realm: str, valid_at: Micros) -> Iterator[tuple[bytes, int, int]]:
         """The CA key's blob, first and last serial, in this order; those that end before `valid_at` left out."""
-        ...
-
-    def forget(self, before: Micros) -> None:
-        """Drop the serials of certificates that ended before."""
         ...
 
     def take_keys(self, blobs: Sequence[bytes], realm: str, at: Micros, revocation_id: str, *, everywhere: bool) -> int:

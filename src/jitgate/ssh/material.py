@@ -64,8 +64,12 @@ def material(blob: bytes) -> Material:
     key = _PARSERS[algorithm](reader)
     application = _application(reader) if algorithm.is_sk else None
     reader.end()
-    fingerprint = "SHA256:" + to_base64(sha256(blob).digest()).rstrip("=")
-    return Material(algorithm, key, application, fingerprint)
+    return Material(algorithm, key, application, fingerprint_of(blob))
+
+
+def fingerprint_of(blob: bytes) -> str:
+    """As `ssh-keygen -l` shows it."""
+    return "SHA256:" + to_base64(sha256(blob).digest()).rstrip("=")
 
 
 def known_algorithm(name: str) -> Algorithm:

@@ -20,8 +20,11 @@ from sqlalchemy import (
 )
 
 from jitgate.adapters.db import tables as t
-from jitgate.ca.revocation import Revocation, What
+from jitgate.ca.revocation import MARGIN, Out, Revocation, What
 from jitgate.core.clock import Micros
+from jitgate.identity.model import RegisteredKey
+from jitgate.ssh.material import fingerprint_of
+from jitgate.ssh.pubkey import parse_public_key
 
 _COPIED = ("ca_key_id", "first", "last", "realm_id", "until", "revocation_id")
 _C, _S = t.certificate.c, t.revoked_serials.c
@@ -63,6 +66,26 @@ class Revocations:
         if person_id is not None:
             newest = newest.where(t.revocation.c.person_id == person_id)
         return [_revocation(row) for row in self._c.execute(newest)]
+
+    def certificates(self, serial: int) -> list[Out]:
+        """What left under a serial: of one CA key, but for a coincidence."""
+        self._write_pending()
+        chosen = (
+            select(t.certificate, t.ca_key.c.public_key)
+            .join(t.ca_key, t.ca_key.c.id == _C.ca_key_id)
+            .where(_C.ca_key_id.in_(select(t.ca_key.c.id)), _C.serial == serial)
+        )
+        return [_out(row) for row in self._c.execute(chosen)]
+
+    def registered(self, named: str) -> RegisteredKey | None:
+        """A registration in force, by its id or the key's fingerprint."""
+        standing = select(t.person_key).where(t.person_key.c.removed_at.is_(None))
+        if not named.startswith("SHA256:"):
+            standing = standing.where(t.person_key.c.id == named)
+        for row in self._c.execute(standing):
+            if named in (row.id, fingerprint_of(row.public_key)):
+                return RegisteredKey(row.id, row.person_id, parse_public_key(row.public_key), row.comment, row.added_at)
+        return None
 
     # Serials. Each returns how many certificates that were valid and not revoked yet it took.
 
@@ -111,10 +134,6 @@ class Revocations:
         for row in self._c.execute(chosen):
             yield row.public_key, row.first, row.last
 
-    def forget(self, before: Micros) -> None:
-        """Drop what ended so long ago."""
-        self._c.execute(delete(t.revoked_serials).where(_S.until < before))
-
     # Keys
 
     def take_keys(self, blobs: Sequence[bytes], realm: str, at: Micros, revocation_id: str, *, everywhere: bool) -> int:
@@ -143,6 +162,7 @@ class Revocations:
 
     def _take(self, which: ColumnElement[bool], now: Micros, revocation_id: str | None) -> int:
         self._write_pending()
+        self._c.execute(delete(t.revoked_serials).where(_S.until < now - MARGIN))
         standing = select(_S.first).where(_S.ca_key_id == _C.ca_key_id, _S.first == _C.serial, _S.last == _C.serial)
         chosen = select(
             _C.ca_key_id,
@@ -152,7 +172,21 @@ class Revocations:
             _C.valid_before,
             cast(literal(revocation_id), String(26)),
         ).where(which, _C.valid_before > now, ~standing.exists())
-        return self._c.execute(insert(t.revoked_serials).from_select(_COPIED, chosen)).rowcount
+        copied = insert(t.revoked_serials).from_select(_COPIED, chosen)
+        return self._c.execute(copied, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _out(row: Row[Any]) -> Out:
+    return Out(
+        authority_id=row.ca_key_id,
+        ca=fingerprint_of(row.public_key),
+        realm=row.realm_id,
+        serial=row.serial,
+        key_id=row.key_id,
+        person_id=row.person_id or "",
+        grant_id=row.grant_id or "",
+        valid_before=row.valid_before,
+    )
 
 
 def _revocation(row: Row[Any]) -> Revocation:

@@ -1,0 +1,66 @@
+"""The revocation list of a realm, and how far hosts have it."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
+
+from jitgate.ca.revocation import MARGIN, Revocation, What
+from jitgate.core.clock import SECOND, Micros
+from jitgate.flow.outside import Outside
+from jitgate.flow.ports import Tx
+from jitgate.ssh.krl import Certificates, Krl, dump_krl
+from jitgate.ssh.krl_serials import Serials
+
+_EPOCH_SHIFT = 48  # a restored database counts again from a lower number: its lists are newer all the same
+
+
+async def current_krl(outside: Outside, realm: str) -> tuple[bytes, str]:
+    """The list and its SHA-256 in hex, as of the newest act that took something away."""
+
+    def job(tx: Tx) -> tuple[bytes, str]:
+        data = krl_of(tx, realm, outside.clock())
+        return data, sha256(data).hexdigest()
+
+    return await outside.store.recall(("krl", realm), job)
+
+
+def krl_of(tx: Tx, realm: str, now: Micros) -> bytes:
+    """What no host of the realm may take: the same bytes for the same rows, on whatever node.
+
+    An empty list is a list too: sshd refuses everybody where there is none.
+    """
+    newest = tx.revocations.latest(1)
+    rows = groupby(tx.revocations.serials(realm, now - MARGIN), itemgetter(0))
+    return dump_krl(
+        Krl(
+            version=int(tx.value("epoch") or 0) << _EPOCH_SHIFT | tx.state(),
+            generated=newest[0].made_at // SECOND if newest else 0,
+            comment=f"jitgate {realm}".encode(),
+            certificates={ca: Certificates(Serials(row[1:] for row in of_ca)) for ca, of_ca in rows},
+            keys=frozenset(tx.revocations.keys(realm)),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of the hosts that a revocation concerns: `told` have it; `slowest`: how long the last of them took; `waiting`
+    have an agent and did not say so yet; `without_agent` take the certificate until it ends. Names in order."""
+
+    hosts: int
+    told: int
+    slowest: Micros | None
+    waiting: tuple[str, ...]
+    without_agent: tuple[str, ...]
+
+
+async def progress_of(outside: Outside, made: Revocation) -> Progress:
+    return await outside.store.read(lambda tx: _progress(tx, made))
+
+
+def _progress(tx: Tx, made: Revocation) -> Progress:
+    """Keys of persons are revoked in every realm, all else in its own."""
+    everywhere = made.what in (What.KEY, What.PERSON)
+    names = sorted(host.name for host in tx.hosts.all() if everywhere or host.realm == made.realm)
+    return Progress(len(names), 0, None, (), tuple(names))
