@@ -45,6 +45,7 @@ from jitgate.ssh.private import SoftwareKey, generate_ed25519
 
 URL = "https://jit.example.com"
 HOME = "192.0.2.7"
+INSTALLATION = "01HF7YAT00TEST00000000000J"
 SEALING = Secret(bytes(range(32)))
 SEED = Secret(b"12345678901234567890")
 OPERATOR = Actor("operator", name="ops")
@@ -252,7 +253,7 @@ def open_world(template: Path, folder: Path, url: str = "") -> Iterator[World]:
 def make_template(folder: Path, url: str = "") -> None:
     """The world that all others are copies of: everybody, web1, web2 and db1, one role."""
     url = url or f"sqlite:///{folder / 'jitgate.db'}"
-    create_installation(url, origin=ORIGIN, values={"epoch": "0"}, now=NOW)
+    create_installation(url, origin=ORIGIN, values={"epoch": "0", "installation": INSTALLATION}, now=NOW)
     with _opened(folder, url, []) as world:
         asyncio.run(_populate(world))
     (folder / "signed.json").write_text(json.dumps([line.decode() for line in world.signer.lines]))

@@ -35,6 +35,11 @@ class EventType(StrEnum):
     KEY_REFUSED = "key.refused"
     KEY_REMOVED = "key.removed"
     HOST_ADDED = "host.added"
+    HOST_INVITED = "host.invited"  # a one-time token was made, by which it may join
+    HOST_WAITING = "host.waiting"  # it proved a key, and its name stands: an owner has to agree
+    HOST_APPROVED = "host.approved"
+    HOST_REFUSED = "host.refused"  # somebody who may not join, or an agent that is none
+    HOST_PROBLEM = "host.problem"  # what a host's agent says is not as it should be; none: all is well again
     HOST_CHANGED = "host.changed"
     HOST_REMOVED = "host.removed"
     GRANT_OPENED = "grant.opened"
@@ -126,7 +131,12 @@ SHAPES: dict[EventType, Shape] = {
     EventType.KEY_REGISTERED: _shape("allowed", "person", "", "fingerprint algorithm", "key how"),
     EventType.KEY_REFUSED: _shape("refused", "", "checks", "", "fingerprint algorithm code"),
     EventType.KEY_REMOVED: _shape("done", "", "subject subject_name reason", "fingerprint", "key why"),
-    EventType.HOST_ADDED: _shape("done", "target", "reason", "fingerprint", "address port# logins labels"),
+    EventType.HOST_ADDED: _shape("done", "target", "reason", "fingerprint", "address port# logins labels how"),
+    EventType.HOST_INVITED: _shape("done", "target", "reason", "expires_at#", "address port# logins labels again#"),
+    EventType.HOST_WAITING: _shape("done", "target", "", "fingerprint how", "address port# logins labels"),
+    EventType.HOST_APPROVED: _shape("done", "target", "", "fingerprint how", "address port# logins labels"),
+    EventType.HOST_REFUSED: _shape("refused", "", "target", "code"),
+    EventType.HOST_PROBLEM: _shape("done", "target", "", "problems", "clock_off#"),
     EventType.HOST_CHANGED: _shape("done", "target", "reason", "", "fingerprint address port# logins labels"),
     EventType.HOST_REMOVED: _shape("done", "target", "reason"),
     EventType.GRANT_OPENED: _shape(

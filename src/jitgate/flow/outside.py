@@ -16,7 +16,7 @@ from jitgate.flow.rates import Rates
 from jitgate.flow.serials import Serials
 from jitgate.flow.vault.settings import VaultSettings
 from jitgate.identity.keys import RefusedKeys
-from jitgate.sessions.path import GatewayPath
+from jitgate.sessions.path import AgentWay, GatewayPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Outside:
     key_registry: KeyRegistry = field(default_factory=RowsAlone)
     """What has to agree with the rows of people's keys."""
     gateway: GatewayPath | None = None
+    agents: AgentWay | None = None
+    """How hosts' agents reach us; None where there is no https."""
     vault: VaultSettings = field(default_factory=VaultSettings)
     """Vault's API, where an owner switched it on."""
     vault_audit: Callable[[str, bytes], None] | None = None

@@ -8,6 +8,24 @@ SOURCE_ADDRESS = "source-address"
 
 
 @dataclass(frozen=True, slots=True)
+class AgentGateway:
+    """Where an agent dials: `server_name` is what the TLS certificate there names."""
+
+    address: str
+    port: int
+    server_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWay:
+    """What a host that joins is told. `tls_pin`: `sha256=HEX` of a self-made TLS authority, or empty."""
+
+    url: str
+    tls_pin: str
+    gateways: tuple[AgentGateway, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayPath:
     """`address`, `port`: where people dial it; `server_name`: what its TLS certificate names. `keep_tls`: TLS stays on.
 

@@ -55,6 +55,10 @@ class People:
             )
         )
 
+    def locked_since(self, since: Micros) -> list[str]:
+        locked = select(t.person.c.id).where(t.person.c.disabled_at > since).order_by(t.person.c.disabled_at.desc())
+        return list(self._c.scalars(locked))
+
     def set_disabled(self, person_id: str, at: Micros | None) -> None:
         self._c.execute(update(t.person).where(t.person.c.id == person_id).values(disabled_at=at))
 
