@@ -109,7 +109,7 @@ def probe(known: Held) -> str:
             answered = True
             command = ["ssh-keyscan", "-c", "-T", "5", "-p", port, "-t", _scan_type(trust.host_key.algorithm), address]
             done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # no shell
-            if any(" ".join(line.split()[1:3]) == wanted for line in done.stdout.splitlines()):
+            if any(line.endswith(wanted) for line in done.stdout.splitlines()):
                 return ""
         if not answered:
             return ""  # socket activation that is switched off, or a first start to come: the script said so
