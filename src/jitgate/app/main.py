@@ -13,6 +13,20 @@ from jitgate.core.errors import Error
 
 Entries = Mapping[str, "tuple[str, str] | tuple[str, Entries]"]
 
+_ROTATE: Entries = {
+    "plan": ("rotate:plan", "Show what a rotation would do."),
+    "start": ("rotate:start", "Begin: the new key is trusted."),
+    "status": ("rotate:status", "Show the plans that run, and what holds them up."),
+    "advance": ("rotate:advance", "Take the next step."),
+    "abort": ("rotate:abort", "Go back to the old key."),
+}
+_CA: Entries = {
+    "add": ("ca:add", "List a key: trusted from now on."),
+    "ls": ("ca:list_keys", "List the keys, and what the signer holds."),
+    "use": ("ca:use", "Sign with a listed key from now on."),
+    "retire": ("ca:retire", "Trust nothing by a key any more."),
+    "rotate": ("Replace a CA key step by step.", _ROTATE),
+}
 _COMMANDS: Entries = {
     "init": ("init:init", "Make a new installation."),
     "serve": ("serve:serve", "Run the service."),
@@ -67,15 +81,7 @@ _COMMANDS: Entries = {
             "kill": ("session:kill", "End one now."),
         },
     ),
-    "ca": (
-        "CA keys: which are trusted, which one signs.",
-        {
-            "add": ("ca:add", "List a key: trusted from now on."),
-            "ls": ("ca:list_keys", "List the keys, and what the signer holds."),
-            "use": ("ca:use", "Sign with a listed key from now on."),
-            "retire": ("ca:retire", "Trust nothing by a key any more."),
-        },
-    ),
+    "ca": ("CA keys: which are trusted, which one signs.", _CA),
     "vault": (
         "Vault's API, for its clients.",
         {

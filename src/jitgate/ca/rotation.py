@@ -41,6 +41,8 @@ class Rotation:
     step: Step
     started_at: Micros
     step_at: Micros
+    trust: int = 0
+    """The counter of what hosts trust, when the step began: who has acknowledged it has what the step changed."""
     emergency: bool = False
     waived: frozenset[str] = frozenset()
     ended_at: Micros | None = None

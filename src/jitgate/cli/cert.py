@@ -159,4 +159,5 @@ def _renew(wish: access.Wish, options: Options, profile: Profile, session: Sessi
         grant = access.open_grant(service, target, chosen, wish, options)
         access.certificate_for(service, target, grant, known, options)
         if sshconfig.config_file(profile).exists():  # addresses and gateway may be others now
-            sshconfig.write_files(profile, hosts, known)
+            # asked for after the certificate: who has one then knows every host key that was listed before it
+            sshconfig.write_files(profile, hosts, access.about(service))

@@ -18,6 +18,7 @@ from jitgate.ssh.pubkey import PublicKey
 
 SERVICE = Actor("service")
 _LS = "jitgate ca ls"
+ROTATE = "jitgate ca rotate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ async def use_authority(
     that was listed after their trust file was made), unless `anyway`.
     """
     found, _ = await known_authorities(outside)
-    chosen = _one(found, wanted)
+    chosen = one_of(found, wanted)
     if chosen.authority is None:
         raise Conflict("this key is not listed", f"jitgate ca add {wanted}")
     if chosen.held is None:
@@ -120,6 +121,7 @@ async def use_authority(
         chosen = next(each for each in listed if each.id == wanted_id)
         if chosen.phase is Phase.RETIRED:
             raise Conflict("this key was retired", "make a new one: ssh-keygen -t ed25519")
+        _check_no_plan(tx, chosen)
         same = [each for each in listed if (each.realm, each.kind) == (chosen.realm, chosen.kind)]
         before = next((each for each in same if each.phase is Phase.ACTIVE), None)
         if before == chosen:
@@ -133,7 +135,7 @@ async def use_authority(
         tx.authorities.set_phase(chosen.id, Phase.ACTIVE)
         tx.move_epoch()
         previous = (("previous", before.key.fingerprint),) if before else ()
-        _say(tx, outside, actor, EventType.CA_KEY_USED, chosen, *previous)
+        say_of(tx, outside, actor, EventType.CA_KEY_USED, chosen, *previous)
         return chosen, before
 
     return await outside.store.write(job)
@@ -142,7 +144,7 @@ async def use_authority(
 async def retire_authority(outside: Outside, actor: Actor, wanted: str) -> Authority:
     """Trust nothing by this key any more. Raises `NotFound`, `Conflict` for the one that signs."""
     found, _ = await known_authorities(outside)
-    chosen = _one(found, wanted).authority
+    chosen = one_of(found, wanted).authority
     if chosen is None:
         raise Conflict("this key is not listed", _LS)
 
@@ -150,10 +152,11 @@ async def retire_authority(outside: Outside, actor: Actor, wanted: str) -> Autho
         now = next(each for each in tx.authorities.all() if each.id == chosen.id)
         if now.phase is Phase.ACTIVE:
             raise Conflict("this key signs", "use another one first: jitgate ca use KEY")
+        _check_no_plan(tx, now)
         if now.phase is not Phase.RETIRED:
             tx.authorities.set_phase(now.id, Phase.RETIRED)
             tx.move_epoch()
-            _say(tx, outside, actor, EventType.CA_KEY_RETIRED, now)
+            say_of(tx, outside, actor, EventType.CA_KEY_RETIRED, now)
         return now
 
     return await outside.store.write(job)
@@ -208,11 +211,22 @@ def list_key(
     authority = Authority(outside.new_id(now), realm, kind, key, phase, now)
     epoch = int(tx.value("epoch") or 0)
     tx.authorities.add(authority, now, first_serial(epoch, outside.random))
-    _say(tx, outside, actor, EventType.CA_KEY_ADDED, authority, ("phase", phase.value))
+    say_of(tx, outside, actor, EventType.CA_KEY_ADDED, authority, ("phase", phase.value))
     return authority
 
 
-def _say(tx: Tx, outside: Outside, actor: Actor, kind: EventType, authority: Authority, *more: tuple[str, str]) -> None:
+def _check_no_plan(tx: Tx, authority: Authority) -> None:
+    """What a plan does is not done beside it."""
+    for plan in tx.rotations.running():
+        if (plan.realm, plan.kind) == (authority.realm, authority.kind):
+            what = f"a plan replaces the {plan.kind} CA key of {plan.realm}: it is at {plan.step}"
+            raise Conflict(what, f"{ROTATE} status; it goes on by advance, and ends by abort")
+
+
+def say_of(
+    tx: Tx, outside: Outside, actor: Actor, kind: EventType, authority: Authority, *more: tuple[str, str]
+) -> None:
+    """Inside a transaction: the entry about a CA key."""
     detail = (("ca", authority.key.fingerprint), ("kind", authority.kind.value), *more)
     tx.log.append(Event(kind, "done", outside.clock(), authority.realm, actor, detail=detail))
 
@@ -224,7 +238,8 @@ def _untold(tx: Tx, authority: Authority) -> list[str]:
     return sorted(host.name for host in hosts if told.get(host.id, 0) < authority.listed_at)
 
 
-def _one(found: list[Known], wanted: str) -> Known:
+def one_of(found: list[Known], wanted: str) -> Known:
+    """The key of that file or fingerprint; else `NotFound`."""
     matching = [each for each in found if _is(each.key, each.held, wanted)]
     if len(matching) != 1:
         raise NotFound(f"no CA key {shown(wanted)}" if not matching else f"{shown(wanted)} is several keys", _LS)

@@ -37,7 +37,8 @@ class Rotations:
         self._c.execute(insert(t.rotation).values(**_values(rotation)))
 
     def change(self, rotation: Rotation) -> None:
-        self._c.execute(update(t.rotation).where(t.rotation.c.id == rotation.id).values(**_values(rotation)))
+        values = {name: value for name, value in _values(rotation).items() if name in _CHANGED}
+        self._c.execute(update(t.rotation).where(t.rotation.c.id == rotation.id).values(**values))
 
     def running(self) -> list[Rotation]:
         chosen = select(t.rotation).where(t.rotation.c.ended_at.is_(None)).order_by(t.rotation.c.id)
@@ -48,6 +49,9 @@ class Rotations:
         return [
             _rotation(row) for row in self._c.execute(select(t.rotation).order_by(t.rotation.c.id.desc()).limit(limit))
         ]
+
+
+_CHANGED = frozenset({"step", "waived", "step_at", "trust", "ended_at"})  # what a role may change: `roles`
 
 
 def _values(rotation: Rotation) -> dict[str, object]:
@@ -62,6 +66,7 @@ def _values(rotation: Rotation) -> dict[str, object]:
         "waived": json.dumps(sorted(rotation.waived)),
         "started_at": rotation.started_at,
         "step_at": rotation.step_at,
+        "trust": rotation.trust,
         "ended_at": rotation.ended_at,
     }
 
@@ -74,6 +79,7 @@ def _rotation(row: Row[tuple[object, ...]]) -> Rotation:
         old_id=row.old_id,
         new_id=row.new_id,
         step=Step(row.step),
+        trust=row.trust,
         emergency=bool(row.emergency),
         waived=frozenset(json.loads(row.waived)),
         started_at=row.started_at,

@@ -37,7 +37,7 @@ _CHANGES: Mapping[str, str] = {
     "person": "disabled_at",
     "person_key": "removed_at",
     "revocation": "serials keys",
-    "rotation": "step waived step_at ended_at",
+    "rotation": "step waived step_at trust ended_at",
     "serial_counter": "next",
     "session": "ended_at end_reason up down kill_at",
     "sign_in": "ended_at",

@@ -80,6 +80,7 @@ rotation = Table(
     _ref("old_id", "ca_key.id", index=False),
     _ref("new_id", "ca_key.id", index=False),
     Column("step", String(16), nullable=False),  # trust | use | retire | done | aborted
+    Column("trust", BigInteger, nullable=False),
     Column("emergency", Boolean, nullable=False),
     Column("waived", Text, nullable=False),  # JSON list of hosts' ids
     _when("started_at"),

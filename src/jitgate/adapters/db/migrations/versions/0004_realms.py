@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("old_id", sa.String(length=32), nullable=False),
         sa.Column("new_id", sa.String(length=32), nullable=False),
         sa.Column("step", sa.String(length=16), nullable=False),
+        sa.Column("trust", sa.BigInteger(), nullable=False),
         sa.Column("emergency", sa.Boolean(), nullable=False),
         sa.Column("waived", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
