@@ -59,14 +59,12 @@ async def get_about(request: Request) -> Json:
                 "name": realm,
                 "user_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.USER],
                 "host_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.HOST],
-                "interception_ca": [
-                    a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.INTERCEPTION
+                "interception_ca": [a.key.line() for a in listed if a.realm == realm and a.kind is CaKind.INTERCEPTION],
+                "host_pattern": host_pattern(realm),
                 "krl": {
                     "path": f"/.well-known/jitgate/krl?realm={realm}",
                     "sha256": (await current_krl(outside, realm))[1],
                 },
-                ],
-                "host_pattern": host_pattern(realm),
             }
             for realm in realms
         ],
