@@ -7,6 +7,7 @@ proved      the token, and a signature by a registered key over this very reques
 """
 
 import base64
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -23,7 +24,7 @@ PROOF_HINT = "use jitctl, which signs its requests"
 
 
 def outside_of(request: Request) -> Outside:
-    outside: Outside = request.app.state.outside
+    outside: Outside = request.scope["app"].state.outside
     return outside
 
 
@@ -81,10 +82,15 @@ def decode_proof(text: str) -> bytes:
 def _origin(request: Request) -> str:
     """The address of ours that the client dialled. It is in the proof, so a proof for another service is none here."""
     host = request.headers.get("host", "").lower()
-    for origin in outside_of(request).origins:
-        if origin.partition("://")[2] == host:
-            return origin
-    raise BadInput(f"this service is not called {shown(host)}", "dial it by the address in its login URL")
+    origin = _by_host(outside_of(request).origins).get(host)
+    if origin is None:
+        raise BadInput(f"this service is not called {shown(host)}", "dial it by the address in its login URL")
+    return origin
+
+
+@lru_cache(maxsize=4)
+def _by_host(origins: frozenset[str]) -> dict[str, str]:
+    return {origin.partition("://")[2]: origin for origin in origins}
 
 
 def _time(request: Request) -> int:

@@ -7,13 +7,10 @@ Rules, in order:
 4. What was signed is parsed again and compared with the spec, field by field.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from jitgate.ca.model import CertSpec, IssuedCert, Signer, SignerRefusal, SignRequest
 from jitgate.core.errors import BadInput, Conflict, Denied, Error
 from jitgate.core.outcome import failed
-from jitgate.ssh.cert import CertificateBody, join, to_be_signed
+from jitgate.ssh.cert import join, to_be_signed
 
 
 class NotWhatWasAsked(Error):
@@ -29,49 +26,30 @@ class SerialUsed(Conflict):
     default_code = "serial_used"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One certificate to be made. `nonce`: 32 random bytes."""
-
-    spec: CertSpec
-    serial: int
-    nonce: bytes
-
-
 async def issue(spec: CertSpec, serial: int, nonce: bytes, signer: Signer) -> IssuedCert:
-    """Raises `FormatError` (the spec), `Denied` (the signer), `SerialUsed`, `Unreachable`, `NotWhatWasAsked`."""
-    (result,) = await issue_many([Order(spec, serial, nonce)], signer)
-    if isinstance(result, Error):
-        raise result
-    return result
+    """`nonce`: 32 random bytes.
 
-
-async def issue_many(orders: Sequence[Order], signer: Signer) -> list[IssuedCert | Error]:
-    """One message to the signer for all. A spec that is wrong raises before anything is signed."""
-    bodies = [each.spec.body(each.serial) for each in orders]
-    requests = [
-        SignRequest(each.spec.realm, to_be_signed(body, each.nonce)) for each, body in zip(orders, bodies, strict=True)
-    ]
-    answers = await signer.sign(requests)
-    if len(answers) != len(orders):
+    Raises `FormatError` (the spec), `Denied` (the signer), `SerialUsed`, `Unreachable`, `NotWhatWasAsked`.
+    """
+    body = spec.body(serial)
+    tbs = to_be_signed(body, nonce)
+    answers = await signer.sign([SignRequest(spec.realm, tbs)])
+    if len(answers) != 1:
         raise NotWhatWasAsked("the signer gave another number of answers than it was asked for")
-    return [
-        _finished(order, body, request.tbs, answer)
-        for order, body, request, answer in zip(orders, bodies, requests, answers, strict=True)
-    ]
-
-
-def _finished(order: Order, body: CertificateBody, tbs: bytes, answer: bytes | SignerRefusal) -> IssuedCert | Error:
+    answer = answers[0]
     if isinstance(answer, SignerRefusal):
-        if answer.code == "serial":
-            return SerialUsed(f"the signer refuses: {answer.why}", answer.hint)
-        return Denied(
-            f"the signer refuses: {answer.why}", answer.hint, checks=(failed(answer.code, answer.why, answer.hint),)
-        )
+        raise _refused(answer)
     try:
         certificate = join(tbs, answer)
     except BadInput as error:
-        return NotWhatWasAsked(f"the signer's signature is not taken: {error.what}")
-    if (certificate.body, certificate.nonce) != (body, order.nonce):
-        return NotWhatWasAsked("the signed certificate differs from what was asked for")
-    return IssuedCert(certificate, order.spec.realm, order.spec.grant_id)
+        raise NotWhatWasAsked(f"the signer's signature is not taken: {error.what}") from None
+    if certificate.body != body or certificate.nonce != nonce:
+        raise NotWhatWasAsked("the signed certificate differs from what was asked for")
+    return IssuedCert(certificate, spec.realm, spec.grant_id)
+
+
+def _refused(answer: SignerRefusal) -> Error:
+    why = f"the signer refuses: {answer.why}"
+    if answer.code == "serial":
+        return SerialUsed(why, answer.hint)
+    return Denied(why, answer.hint, checks=(failed(answer.code, answer.why, answer.hint),))

@@ -11,7 +11,7 @@ from jitgate.flow.ports import Tx
 from jitgate.flow.registry import confirm_key
 from jitgate.identity.model import Person, RegisteredKey, SignIn, VerifiedIdentity
 from jitgate.identity.proof import ProofClaim, verify_proof
-from jitgate.identity.sign_in import resume, with_groups
+from jitgate.identity.sign_in import check_in_force, resume, stood_for, with_groups
 from jitgate.identity.tokens import token_hash
 from jitgate.ssh.pubkey import PublicKey
 
@@ -43,8 +43,8 @@ class Caller:
 async def authenticate(outside: Outside, token: Secret[str], source: str) -> Caller:
     """The caller of a request that carries a session token; `NotSignedIn` if it has none in force."""
     hashed = token_hash(token)
-    sign_in, person = await outside.store.recall(("sign-in", hashed), lambda tx: _signed_in(tx, hashed))
-    identity = resume(sign_in, person, outside.clock())
+    sign_in, person, identity = await outside.store.recall(("sign-in", hashed), lambda tx: _stood_for(tx, hashed))
+    check_in_force(sign_in, person, outside.clock())
     check_provider(outside, sign_in)
     return Caller(identity, sign_in, source)
 
@@ -62,6 +62,12 @@ def resume_caller(tx: Tx, outside: Outside, hashed_token: bytes, source: str) ->
     """Inside a transaction: the caller as of now."""
     sign_in, person = _signed_in(tx, hashed_token)
     return Caller(resume(sign_in, person, outside.clock()), sign_in, source)
+
+
+def _stood_for(tx: Tx, hashed_token: bytes) -> tuple[SignIn, Person, VerifiedIdentity]:
+    """Who that is, whether the sign-in is in force or not."""
+    sign_in, person = _signed_in(tx, hashed_token)
+    return sign_in, person, stood_for(sign_in, person)
 
 
 def _signed_in(tx: Tx, hashed_token: bytes) -> tuple[SignIn, Person]:
@@ -98,7 +104,7 @@ async def prove(outside: Outside, caller: Caller, claim: ProofClaim, unverified_
     if registered.person_id != caller.identity.person_id:
         raise _not_registered()
     await confirm_key(outside, registered, caller.identity.name)
-    return replace(caller, key=registered)
+    return Caller(caller.identity, caller.sign_in, caller.source, registered, caller.directory)
 
 
 def _registered(tx: Tx, key: PublicKey) -> RegisteredKey:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from jitgate.core.clock import SECOND, Micros
@@ -47,9 +48,7 @@ class ProofClaim:
     time: Micros
 
     def __post_init__(self) -> None:
-        origin = _ORIGIN.fullmatch(self.origin)
-        if origin is None or int(origin[2] or 1) > _PORT_MAX or int(origin[2] or 0) == _DEFAULT_PORTS[origin[1]]:
-            raise BadInput(f"not an origin: {shown(self.origin)}", "scheme://host[:port], lower case, no default port")
+        _check_origin(self.origin)
         if not _SUBJECT.fullmatch(self.subject):  # not shown: people type passwords where a name belongs
             raise BadInput("the proof's subject is no name", "visible ASCII characters only, at most 128")
         if not _METHOD.fullmatch(self.method):
@@ -69,6 +68,13 @@ class ProofClaim:
     def digest(self) -> bytes:
         """What is remembered where a proof must not be used twice: a signature could come in many forms."""
         return hashlib.sha256(self.message()).digest()
+
+
+@lru_cache(maxsize=64)  # a service has one or two; a refusal is not kept
+def _check_origin(text: str) -> None:
+    origin = _ORIGIN.fullmatch(text)
+    if origin is None or int(origin[2] or 1) > _PORT_MAX or int(origin[2] or 0) == _DEFAULT_PORTS[origin[1]]:
+        raise BadInput(f"not an origin: {shown(text)}", "scheme://host[:port], lower case, no default port")
 
 
 def origin_of(url: str) -> str:

@@ -184,11 +184,22 @@ def resume(sign_in: SignIn | None, person: Person | None, now: Micros) -> Verifi
     Refused: no such token; ended; expired; person gone or disabled. The person's own groups are those of now; those of
     a provider are added as it said them, those of a directory by `with_groups`.
     """
-    if sign_in is None or sign_in.ended_at is not None or now >= sign_in.expires_at:
-        raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
-    if person is None or person.id != sign_in.person_id or person.disabled_at is not None:
-        raise NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
+    if sign_in is None or person is None:
+        raise _ended()
+    check_in_force(sign_in, person, now)
     return stood_for(sign_in, person)
+
+
+def check_in_force(sign_in: SignIn, person: Person, now: Micros) -> None:
+    """`NotSignedIn` for what `resume` refuses."""
+    if sign_in.ended_at is not None or now >= sign_in.expires_at:
+        raise _ended()
+    if person.id != sign_in.person_id or person.disabled_at is not None:
+        raise _ended()
+
+
+def _ended() -> NotSignedIn:
+    return NotSignedIn("the sign-in has ended", "sign in again: jitctl login")
 
 
 def stood_for(sign_in: SignIn, person: Person) -> VerifiedIdentity:

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.ca.samples import GRANT, NOW, WEB1, MemorySigner, finish, private, public
 
 from jitgate.ca import issue as module
-from jitgate.ca.issue import NotWhatWasAsked, Order, SerialUsed, issue, issue_many
-from jitgate.ca.model import CertSpec, IssuedCert, SignerRefusal, SignRequest
+from jitgate.ca.issue import NotWhatWasAsked, SerialUsed, issue
+from jitgate.ca.model import CertSpec, SignerRefusal, SignRequest
 from jitgate.ca.shape import shape
 from jitgate.core.errors import Denied
 from jitgate.ssh.cert import CertificateBody, join, parse_to_be_signed, to_be_signed
@@ -76,17 +76,6 @@ def test_a_used_serial_is_an_error_of_its_own_so_that_another_can_be_taken():
     finish(issue(SPEC, 7, bytes(32), signer))
     with pytest.raises(SerialUsed):
         finish(issue(SPEC, 7, bytes(32), signer))
-
-
-def test_one_refusal_does_not_take_the_others_with_it():
-    wide = replace(SPEC, principals=("ubuntu@everywhere:web1",))
-    first, second, third = finish(
-        issue_many([Order(SPEC, 1, bytes(32)), Order(wide, 2, bytes(32)), Order(SPEC, 3, bytes(32))], MemorySigner())
-    )
-    assert isinstance(first, IssuedCert)
-    assert isinstance(second, Denied)
-    assert isinstance(third, IssuedCert)
-    assert (first.certificate.body.serial, third.certificate.body.serial) == (1, 3)
 
 
 def test_what_comes_back_is_the_spec_in_every_field():
