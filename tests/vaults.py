@@ -16,13 +16,15 @@ SETTING = "vault.plain_logins_unregistered_keys"
 
 
 @contextmanager
-def vault_service(nursery: Nursery, *, more: str = "", **settings: Any) -> Iterator[Service]:
-    """It runs, has an admin `olga`, and speaks plain HTTP unless told otherwise. `more`: lines of `[vault]`."""
+def vault_service(nursery: Nursery, *, more: str = "", mounts: bool = True, **settings: Any) -> Iterator[Service]:
+    """It runs, has an admin `olga`, and speaks plain HTTP unless told otherwise. `more`: lines of `[vault]`;
+    `mounts`: whether the signer has its own table too."""
     with new_service(nursery, **settings) as service:
         with service.config.open("a") as file:
             file.write(f"\n[vault]\nplain_logins_unregistered_keys = true\n{more}")
-        with (service.state / "signer.toml").open("a") as file:
-            file.write(MOUNT_TABLE)
+        if mounts:
+            with (service.state / "signer.toml").open("a") as file:
+                file.write(MOUNT_TABLE)
         service.start()
         service.add_person("olga", admin=True)
         yield service

@@ -1,20 +1,27 @@
-"""The thinnest line through the Vault surface, with the real client and a real sshd."""
+"""The Vault surface and its two switches, with the real client: the settings', and the signer's own."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from tests.service import Nursery
-from tests.vaults import SETTING, Client, admin_token, vault_service
-
-from jitgate.app.local_sshd import LocalHost
+from tests.service import Nursery, new_service
+from tests.vaults import Client, admin_token, vault_service
 
 
-def test_from_secrets_enable_to_a_login(
-    nursery: Nursery, tmp_path: Path, start_sshd: Callable[..., LocalHost], monkeypatch: pytest.MonkeyPatch
-):
-    with vault_service(nursery) as service:
+def test_without_the_signers_own_table_no_key_is_made(nursery: Nursery, tmp_path: Path):
+    with vault_service(nursery, mounts=False) as service:
         client = Client(service, tmp_path)
         client.ok("vault login -", stdin=admin_token(service))
         client.ok("vault secrets enable -path=ssh ssh")
-        client.ok("vault write ssh/config/ca generate_signing_key=true")
+        refused = client.sh("vault write ssh/config/ca generate_signing_key=true")
+        assert refused.returncode == 2
+        assert "no [[mount]] table of signer.toml means this realm" in refused.stderr
+
+
+def test_without_the_setting_there_is_nothing(nursery: Nursery, tmp_path: Path):
+    with new_service(nursery) as service:
+        service.start()
+        client = Client(service, tmp_path)
+        for command in ("vault status", "vault login token", "vault secrets list"):
+            assert client.sh(command).returncode != 0
+        done = service.jitgate("vault", "token", "olga")
+        assert done.returncode == 7
+        assert "the Vault surface is off" in done.stderr
