@@ -1,6 +1,7 @@
 """What is revoked: by whom, what ends with it, what the list then says, and that nothing slips through."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from tests.client import Answer
@@ -14,6 +15,7 @@ from jitgate.flow import certificates
 from jitgate.flow.krl import current_krl
 from jitgate.flow.people import disable_person, enable_person
 from jitgate.flow.revocations import Order, revoke_as_operator
+from jitgate.sessions.enrolment import HostState
 from jitgate.ssh.cert import Certificate, parse_certificate_line
 from jitgate.ssh.krl import Krl, parse_krl
 from jitgate.ssh.private import generate_ed25519
@@ -396,3 +398,24 @@ async def test_revocations_are_listed_for_whom_they_concern(world: World):
     assert shown["progress"]["without_agent"] == ["db1", "web1", "web2"]
     mine = (await alice.get(f"/v1/revocations/{made['id']}")).json["progress"]
     assert (mine["hosts"], mine["without_agent"]) == (3, [])  # names of hosts are not everybody's
+
+
+async def test_how_far_hosts_know_of_it(world: World):
+    alice, olga = await world.enter("alice"), await world.enter("olga")
+    ids = {host.name: host.id for host in await world.store.read(lambda tx: tx.hosts.all())}
+    before = HostState(ids["web1"], "default", "", world.clock(), world.clock(), bundle=(0, 0, 1), bundle_at=1)
+    await world.store.write(lambda tx: tx.host_states.put([before, replace(before, host_id=ids["web2"])]))
+    await issued(alice)
+    made = (await revoke(olga, "grant", alice.granted)).json["revocation"]
+    state = await world.store.read(lambda tx: tx.state())
+    told = replace(before, bundle=(0, state, 9), bundle_at=world.clock() + 1_900_000)
+    await world.store.write(lambda tx: tx.host_states.put([told]))
+    assert (await olga.get(f"/v1/revocations/{made['id']}")).json["progress"] == {
+        "hosts": 3,
+        "told": 1,
+        "slowest_s": 1.9,
+        "waiting": ["web2"],
+        "without_agent": ["db1"],
+        "waiting_count": 1,
+        "without_agent_count": 1,
+    }

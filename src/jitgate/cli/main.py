@@ -28,6 +28,17 @@ _SESSIONS = {
     "ls": Entry("Those that are open.", "sessions:ls"),
     "kill": Entry("End one now.", "sessions:kill"),
 }
+_REVOKE = {
+    "certificate": Entry("A certificate, with its grant.", "revoke:certificate"),
+    "serials": Entry("A range of serials of one CA key.", "revoke:serials"),
+    "key": Entry("A public key, for good.", "revoke:key"),
+    "person": Entry("All that a person has.", "revoke:person"),
+    "host": Entry("A host's key and certificates.", "revoke:host"),
+    "grant": Entry("A grant and all under it.", "revoke:grant"),
+    "ca": Entry("A CA key and all that it signed.", "revoke:ca"),
+    "ls": Entry("What was revoked.", "revoke:ls"),
+    "show": Entry("How far hosts know of it.", "revoke:show"),
+}
 _KEYS = {
     "ls": Entry("Your registered keys.", "keys:ls"),
     "add": Entry("Register another.", "keys:add"),
@@ -56,6 +67,11 @@ _COMMANDS = {
     "ssh-config": Entry("Plain ssh to your machines.", below=_SSH_CONFIG, examples="jitctl ssh-config install"),
     "grants": Entry("What you were granted, and until when.", below=_GRANTS, examples="jitctl grants ls --all"),
     "sessions": Entry("Your connections through the gateway.", below=_SESSIONS, examples="jitctl sessions ls --all"),
+    "revoke": Entry(
+        "Take back what was given, and see that hosts know.",
+        below=_REVOKE,
+        examples="jitctl revoke key ~/.ssh/id_ed25519.pub\njitctl revoke person alice --reason 'laptop stolen'",
+    ),
     "keys": Entry("Your registered public keys.", below=_KEYS, examples="jitctl keys ls"),
     "identities": Entry(
         "Who you are at identity providers.", below=_IDENTITIES, examples="jitctl identities ls\njitctl identities link"

@@ -5,6 +5,7 @@ from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 
+from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.ca.revocation import MARGIN, Revocation, What
 from jitgate.core.clock import SECOND, Micros
 from jitgate.flow.outside import Outside
@@ -62,5 +63,18 @@ async def progress_of(outside: Outside, made: Revocation) -> Progress:
 def _progress(tx: Tx, made: Revocation) -> Progress:
     """Keys of persons are revoked in every realm, all else in its own."""
     everywhere = made.what in (What.KEY, What.PERSON)
-    names = sorted(host.name for host in tx.hosts.all() if everywhere or host.realm == made.realm)
-    return Progress(len(names), 0, None, (), tuple(names))
+    hosts = [host for host in tx.hosts.all() if everywhere or host.realm == made.realm]
+    states = {state.host_id: state for state in tx.host_states.all(None if everywhere else made.realm)}
+    wanted = (int(tx.value("epoch") or 0), made.counter)
+    slowest: Micros | None = None
+    waiting, without = [], []
+    for host in hosts:
+        name = host.name if host.realm == DEFAULT_REALM else f"{host.realm}/{host.name}"
+        if (state := states.get(host.id)) is None:
+            without.append(name)
+        elif state.bundle is None or state.bundle[:2] < wanted:
+            waiting.append(name)
+        else:
+            slowest = max(slowest or 0, (state.bundle_at or 0) - made.made_at)
+    told = len(hosts) - len(waiting) - len(without)
+    return Progress(len(hosts), told, slowest, tuple(sorted(waiting)), tuple(sorted(without)))
