@@ -1,7 +1,8 @@
 """The service's side: starts the signer as a child, speaks to it in batches, starts it again when it ends.
 
-Everything that waits while a message is under way is the next message, so the list is synced once for all of it. Two
-messages may be under way: the signer works on one while this side writes or reads the other.
+A few requests are a message, and some messages may be under way: the signer begins with the first while this side
+makes what the others ask for. Everything that waits beyond that is the next message, so that the list is synced once
+for all of it.
 
 When the child ends, callers whose message was under way get `Unreachable`: what they asked for may be in the list and
 was never theirs. Callers that still wait are served by the next child, or get `Unreachable` when it does not start.
@@ -42,7 +43,8 @@ ANSWER_S: Final = 30.0  # a disk that hangs longer is down; the child is then ki
 FIRST_WAIT_S: Final = 0.05  # before another child; doubled each time until one answers
 LONGEST_WAIT_S: Final = 5.0
 WAITING_MAX: Final = 4096  # callers; beyond, the service answers at once that it is busy
-UNDER_WAY: Final = 2
+UNDER_WAY: Final = 4  # messages
+TOGETHER: Final = 4  # requests of one turn of the loop: so many do not wait for its end
 REALM_MAX: Final = 64  # bytes
 
 _logger = logging.getLogger(__name__)
@@ -80,13 +82,23 @@ class _SignCall:
 _Message = _Call | list[_SignCall]
 
 
+@dataclass(slots=True, eq=False)
+class _Line:
+    """To one child: what was sent to it and not answered, oldest first. `due` counts the same."""
+
+    child: Child
+    sent: deque[_Message]
+    due: asyncio.Semaphore
+
+
 class ProcessSigner:
     """A `ca.model.Signer` whose keys are in a child process. Made by `open_signer`."""
 
     def __init__(self, settings: SignerSettings) -> None:
         self._settings = settings
         self._waiting: deque[_Call | _SignCall] = deque()
-        self._wake = asyncio.Event()
+        self._line: _Line | None = None
+        self._turn_ends = False  # and then what waits is sent
         self._wait = FIRST_WAIT_S
         self._ended = False
         self.pid = 0
@@ -96,7 +108,10 @@ class ProcessSigner:
         return protocol.take_keys(await self._call(Hello()))
 
     async def sign(self, requests: Sequence[SignRequest]) -> list[Result]:
-        calls = [self._add_signing(part) for part in _parts(requests)]
+        parts = _parts(requests)
+        if len(parts) == 1:
+            return await self._add_signing(parts[0])
+        calls = [self._add_signing(part) for part in parts]
         return [result for part in await asyncio.gather(*calls) for result in part]
 
     async def checkpoint(self, body: bytes) -> Result:
@@ -148,7 +163,15 @@ class ProcessSigner:
         if len(self._waiting) >= WAITING_MAX:
             raise TooMany("too many requests wait for the signer", "try again in a few seconds")
         self._waiting.append(call)
-        self._wake.set()
+        if len(self._waiting) >= TOGETHER:
+            self._send()
+        elif not self._turn_ends:
+            self._turn_ends = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        self._send()
 
     async def _run(self, child: Child | None) -> None:
         """Talk to one child after the other until cancelled."""
@@ -174,9 +197,9 @@ class ProcessSigner:
     async def _talk(self, child: Child) -> None:
         """Carry messages to this child until it ends or misbehaves."""
         self.pid = child.process.pid
-        sent: deque[_Message] = deque()
-        slots, due = asyncio.Semaphore(UNDER_WAY), asyncio.Semaphore(0)
-        work = (self._send(child, sent, slots, due), self._receive(child, sent, slots, due), end_of(child.process))
+        line = self._line = _Line(child, deque(), asyncio.Semaphore(0))
+        self._send()
+        work = (self._receive(line), end_of(child.process))
         # No TaskGroup: in Python 3.11.2 (Debian 12) a timeout in a task whose group has failed ends the task
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
@@ -184,37 +207,31 @@ class ProcessSigner:
             _logger.warning("the signer is gone: %r", next(task.exception() for task in tasks if task.done()))
         finally:
             self.pid = 0
+            self._line = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             gone = Unreachable("the signer ended before it answered", "try again; nothing was issued")
-            for message in sent:
+            for message in line.sent:
                 _fail(message if isinstance(message, list) else [message], gone)
             await stop(child)
 
-    async def _send(
-        self, child: Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
-    ) -> None:
-        while True:
-            await slots.acquire()
-            while (message := self._next_message()) is None:
-                self._wake.clear()
-                await self._wake.wait()
-            sent.append(message)
-            due.release()
-            child.writer.write(protocol.put_request(_request(message)))
-            await child.writer.drain()
+    def _send(self) -> None:
+        """What waits, as far as messages may be under way: so little that the socket takes it, or the loop keeps it."""
+        line = self._line
+        while line and len(line.sent) < UNDER_WAY and (message := self._next_message()):
+            line.sent.append(message)
+            line.due.release()
+            line.child.writer.write(protocol.put_request(_request(message)))
 
-    async def _receive(
-        self, child: Child, sent: deque[_Message], slots: asyncio.Semaphore, due: asyncio.Semaphore
-    ) -> None:
+    async def _receive(self, line: _Line) -> None:
         while True:
-            await due.acquire()
+            await line.due.acquire()
             async with asyncio.timeout(ANSWER_S):
-                payload = await read_frame(child.reader)
-            _settle(sent[0], payload)
-            sent.popleft()
-            slots.release()
+                payload = await read_frame(line.child.reader)
+            _settle(line.sent[0], payload)
+            line.sent.popleft()
+            self._send()
             self._wait = FIRST_WAIT_S
 
     def _next_message(self) -> _Message | None:
