@@ -5,10 +5,11 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,6 +46,27 @@ def ssh_agent(*options: str) -> Iterator[AgentPlace]:
         finally:
             process.terminate()
             process.wait()
+
+
+@contextmanager
+def signer_apart(files: SignerSettings, users: str = "") -> Iterator[SignerSettings]:
+    """The signer of these files, started by itself; how it is reached."""
+    with TemporaryDirectory(prefix="jg-signer-") as folder:
+        path = f"{folder}/socket"
+        where = ("--keys", files.keys, "--rules", files.rules, "--state", files.state)
+        who = ("--listen", path, "--for", users or str(os.getuid()))
+        command = [sys.executable, "-I", "-m", "jitgate", "signer", *who, *map(str, where)]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        try:
+            until = time.monotonic() + 20
+            while not _listens(path) and process.poll() is None:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            yield replace(files, socket=path)
+        finally:
+            process.terminate()
+            _, said = process.communicate()
+            assert b"Traceback" not in said, said.decode()
 
 
 def softhsm(folder: Path, token: str = "jitgate") -> Pkcs11Place:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.conformance.signing import request, signer_files
-from tests.keepers import age_identity, empty_token, put_elsewhere, ssh_agent, table, transit
+from tests.keepers import age_identity, empty_token, put_elsewhere, signer_apart, ssh_agent, table, transit
 from tests.unit.ca.samples import ORIGIN, MemorySigner, private, public
 
 from jitgate.adapters.custody.agent import Agent
@@ -39,6 +39,13 @@ async def in_memory(folder: Path) -> AsyncIterator[Signer]:
 async def process(folder: Path) -> AsyncIterator[Signer]:
     async with open_signer(signer_files(folder)) as signer:
         yield signer
+
+
+@asynccontextmanager
+async def apart(folder: Path, _request: pytest.FixtureRequest) -> AsyncIterator[Signer]:
+    with signer_apart(signer_files(folder)) as files:
+        async with open_signer(files) as signer:
+            yield signer
 
 
 @asynccontextmanager
@@ -89,7 +96,7 @@ async def in_transit(folder: Path, request: pytest.FixtureRequest) -> AsyncItera
         yield signer
 
 
-@pytest.fixture(params=[in_memory, process, sealed, in_agent, in_token, in_transit])
+@pytest.fixture(params=[in_memory, process, apart, sealed, in_agent, in_token, in_transit])
 def with_signer(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a coroutine with a fresh signer."""
 

@@ -354,7 +354,7 @@ def test_started_by_hand_it_says_who_starts_it(files):
 )
 def test_no_stream_of_bytes_makes_the_loop_fail_in_another_way_than_it_says(tmp_path, parts):
     ledger = Ledger(tmp_path)
-    keys = {name: private(name) for name in ("user", "host", "log")}
+    keys = {name: private(name) for name in [*RULES.files(), *RULES.other_files()]}
     desk = Desk(RULES, keys, NOTHING, ledger.append, clock=system_clock, tick=system_clock)
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -146,12 +146,12 @@ def log_origin(settings: Settings) -> str:
 
 
 def rules_file(settings: Settings) -> Path:
-    return settings.state / RULES
+    return settings.signers_folder / RULES
 
 
 def list_folder(settings: Settings) -> Path:
     """Where the signer keeps its own list; apart from the keys, which may be on a read-only mount."""
-    return settings.state / "signed"
+    return settings.signers_folder / "signed"
 
 
 def log_key_file(settings: Settings) -> Path:

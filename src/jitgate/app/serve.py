@@ -1,10 +1,8 @@
 """`jitgate serve`: one process with API, port, control socket and timers, until it is told to stop."""
 
 import asyncio
-import contextlib
 import gc
 import logging
-import os
 import resource
 import signal
 import socket
@@ -20,9 +18,11 @@ from jitgate import __version__
 from jitgate.api.app import make_application
 from jitgate.api.routes_public import About
 from jitgate.app.acts import acts
+from jitgate.app.apart import within_reach
 from jitgate.app.control import serve_control
-from jitgate.app.gateway import contexts, open_tunnels
+from jitgate.app.gateway import contexts, open_agents, open_tunnels
 from jitgate.app.http import CONNECTIONS_MAX, HttpServer
+from jitgate.app.notify import notify
 from jitgate.app.operate import PATIENCE_S, only_writer
 from jitgate.app.ports import check_plain, open_ports
 from jitgate.app.settings import Settings
@@ -40,6 +40,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import watch_open_sessions
 from jitgate.flow.sessions import node_seen
+from jitgate.gateway.agents import AGENTS_MAX, Agents
 from jitgate.gateway.listen import WAITING_MAX, listen
 from jitgate.gateway.tunnel import SESSIONS_MAX
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
@@ -52,7 +53,7 @@ KEYS_S = 5.0  # a session whose key was taken out of a Vault ends within this an
 TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
 RECONCILE_S = 60.0  # what a signer that died had signed is in the log after two of these
 OTHERS = 256  # descriptors of database, signer, control socket, metrics, what is loaded
-DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 2 * SESSIONS_MAX + OTHERS
+DESCRIPTORS = WAITING_MAX + CONNECTIONS_MAX + 2 * SESSIONS_MAX + AGENTS_MAX + OTHERS
 SWITCH_S = 0.0005
 
 _LOG = logging.getLogger("jitgate.serve")
@@ -80,27 +81,28 @@ async def serve(
             tls = server_context(settings, outside.clock()) if settings.url.startswith("https:") else None
             authority = authority_pem(settings) if tls and settings.self_made_tls else None
             tunnels = await open_tunnels(settings, outside, telemetry)
+            agents = await open_agents(settings, outside)
+            carried = [each for each in (tunnels, agents) if each is not None]
             about = About(settings.url, authority, tunnels.health if tunnels else None)
             application = make_application(outside, about)
             http = HttpServer(telemetry.around(application), tls)
             await http.start()
-            ports = open_ports(settings, http, tunnels)
+            ports = open_ports(settings, http, tunnels, agents)
             control = await serve_control(settings.state, acts(outside))
             await _record(outside, EventType.SERVICE_STARTED, ("version", __version__), ("node", outside.node))
             metrics_port = telemetry.listen(settings.metrics) if settings.metrics else None
-            serving = contexts(tls, tunnels)
+            load = partial(_load_tls, contexts(tls, tunnels, agents), settings, outside, agents)
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     *(tasks.create_task(listen(*port)) for port in ports),
                     tasks.create_task(_every(CHECKPOINT_S, "checkpoint", telemetry, lambda: _sign(outside, telemetry))),
                     tasks.create_task(_every(FLOODS_S, "floods", telemetry, lambda: _flush_floods(outside))),
                     tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
-                    tasks.create_task(_every(TLS_S, "tls", telemetry, lambda: _load_tls(serving, settings, outside))),
+                    tasks.create_task(_every(TLS_S, "tls", telemetry, load)),
                     tasks.create_task(_every(RECONCILE_S, "reconcile", telemetry, lambda: _reconcile(outside))),
                     tasks.create_task(_every(CA_KEYS_S, "CA keys", telemetry, partial(watch_held_keys, outside, {}))),
                 ]
-                if tunnels:
-                    running.append(tasks.create_task(tunnels.watch()))
+                running += [tasks.create_task(each.watch()) for each in carried]
                 if settings.keys.store != "database":
                     sessions = partial(watch_open_sessions, outside)
                     running.append(tasks.create_task(_every(KEYS_S, "keys", telemetry, sessions)))
@@ -111,19 +113,19 @@ async def serve(
                 bound = ports[0].listener.getsockname()
                 gc.freeze()  # what is there now stays: nobody looks through it again and again for garbage
                 _LOG.info("serving", extra={"address": bound[0], "port": bound[1], "url": settings.url})
-                _notify("READY=1")
+                notify("READY=1")
                 if on_ready:
                     on_ready(Running(bound[0], bound[1], metrics_port))
                 await stop.wait()
-                _notify("STOPPING=1")
+                notify("STOPPING=1")
                 _LOG.info("stopping")
                 for task in running:
                     task.cancel()
                 for port in ports:
                     port.listener.close()
                 http.stop()
-                if tunnels:
-                    await tunnels.stop()
+                for each in carried:
+                    await each.stop()
                 await control.stop()
                 await clock
             await _flush_floods(outside, everything=True)
@@ -166,9 +168,13 @@ async def _forget(outside: Outside) -> None:
     await outside.store.write(lambda tx: tx.device_sign_ins.forget(outside.clock()))
 
 
-async def _load_tls(serving: Iterable[ssl.SSLContext], settings: Settings, outside: Outside) -> None:
+async def _load_tls(
+    serving: Iterable[ssl.SSLContext], settings: Settings, outside: Outside, agents: Agents | None
+) -> None:
     for each in serving:
         load_certificate(each, settings, outside.clock())
+    if agents:
+        agents.learn_certificate()
 
 
 async def _reconcile(outside: Outside) -> None:
@@ -201,18 +207,13 @@ def take_descriptors() -> None:
         _LOG.warning("few files may be open", extra={"limit": wanted, "wanted": DESCRIPTORS, "hint": hint})
 
 
-def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing where it does not ask."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address[:1] in {"/", "@"}:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer, contextlib.suppress(OSError):
-            peer.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
-
-
 def run(settings: Settings, on_ready: Callable[[Running], None] | None = None) -> None:
     async def program() -> None:
         await serve(settings, on_ready=on_ready)
 
+    if reached := within_reach(settings):
+        hint = "a signer apart keeps keys from this user only where it cannot read them: docs/custody.md"
+        _LOG.warning("this user can read the keys of the signer", extra={"files": reached, "hint": hint})
     # The loop hands work to the writer and back: with the default of 5 ms each way would wait for the other's slice.
     sys.setswitchinterval(SWITCH_S)
 

@@ -40,6 +40,10 @@ class Settings:
     """A database URL; empty: SQLite in the state folder."""
     ca_keys: str = ""
     """Folder of CA and log keys, may be mounted read-only; empty: `keys` in the state folder."""
+    signer: str = ""
+    """Socket of a signer that runs apart, under its own user; empty: a child of this process."""
+    signer_folder: str = ""
+    """Where that signer has `keys/`, `signer.toml` and `signed/`; empty: the state folder."""
     tls_certificate: str = ""
     """Certificate chain, PEM; empty: the self-made one that `jitgate init` wrote."""
     tls_key: str = ""
@@ -76,7 +80,11 @@ class Settings:
 
     @property
     def keys_folder(self) -> Path:
-        return Path(self.ca_keys) if self.ca_keys else self.state / "keys"
+        return Path(self.ca_keys) if self.ca_keys else self.signers_folder / "keys"
+
+    @property
+    def signers_folder(self) -> Path:
+        return Path(self.signer_folder) if self.signer_folder else self.state
 
     @property
     def origins(self) -> frozenset[str]:

@@ -1,23 +1,28 @@
-"""The signer's process, put together. It holds the keys, has one connection, and ends with it."""
+"""The signer's process, put together: as a child with one connection, which ends with it; or apart, at a socket."""
 
 import gc
 import os
+import pwd
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.desk import Desk
-from jitgate.adapters.signers.harden import harden
+from jitgate.adapters.signers.harden import give_up, harden
 from jitgate.adapters.signers.ledger import Ledger
+from jitgate.adapters.signers.listen import open_listener, serve_all
 from jitgate.adapters.signers.mounts import MountKeys
 from jitgate.adapters.signers.rules_file import RulesFile
 from jitgate.adapters.signers.server import serve
 from jitgate.adapters.signers.watch import Watch
+from jitgate.app.notify import notify
 from jitgate.core.clock import Micros, system_clock
-from jitgate.core.errors import Error, UsageError
+from jitgate.core.errors import Error, NotFound, UsageError
+from jitgate.core.text import shown
 
 PATIENCE_S = 10.0  # for the signer of a service that was killed, which ends once it has finished its batch
 
@@ -26,8 +31,9 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     """Serve the connection `fd` until the other side closes it; the exit status."""
     connection = _inherited(fd)
     try:
-        harden(fd)
-        desk, ledger, look = _open(keys, rules, state)
+        file = RulesFile(rules)
+        harden(fd, threads=file.rules.places.pkcs11 is not None)
+        desk, ledger, look = _open(keys, file, state)
     except Error as error:
         connection.sendall(protocol.put_failed(error.what, error.hint))
         return _said(error.what)
@@ -46,8 +52,42 @@ def run(fd: int, keys: Path, rules: Path, state: Path) -> int:
     return 0
 
 
-def _open(keys: Path, rules: Path, state: Path) -> tuple[Desk, Ledger, Callable[[], None]]:
+def run_apart(path: Path, users: Collection[str], keys: Path, rules: Path, state: Path) -> int:
+    """Serve whoever of these users connects to the socket `path`, until SIGTERM or SIGINT; the exit status.
+
+    Raises what is wrong with the keys, the rules or the socket.
+    """
+    uids = {_uid_of(user) for user in users}
+    ended: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: ended.append(number))
     file = RulesFile(rules)
+    give_up(threads=file.rules.places.pkcs11 is not None)
+    desk, ledger, look = _open(keys, file, state)
+    if os.geteuid() in uids:
+        _said("it runs as the user who asks it, who can read its keys: give it one of its own")
+    gc.freeze()
+    with open_listener(path) as listener:
+        notify("READY=1")
+        try:
+            serve_all(listener, uids, desk, ledger, look, lambda: bool(ended))
+        except OSError as error:
+            return _said(f"the list cannot be written, nothing was signed: {error.strerror}")
+        finally:
+            path.unlink(missing_ok=True)
+    return 0
+
+
+def _uid_of(user: str) -> int:
+    if user.isdecimal():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise NotFound(f"there is no user {shown(user)}", "--for USER: the one who runs jitgate serve") from None
+
+
+def _open(keys: Path, file: RulesFile, state: Path) -> tuple[Desk, Ledger, Callable[[], None]]:
     ledger = Ledger(state, patience_s=PATIENCE_S)
     watch = Watch(keys, file.rules)
     desk = Desk(file.rules, watch.begin(), ledger.summary(), ledger.append, clock=system_clock, tick=_monotonic)

@@ -10,7 +10,7 @@ from jitgate.adapters.db.store import open_store
 from jitgate.adapters.ldap.cache import open_directory
 from jitgate.adapters.signers.process import SignerSettings, open_signer
 from jitgate.adapters.vault_audit import audit_files
-from jitgate.app.gateway import gateway_path
+from jitgate.app.gateway import agent_way, gateway_path
 from jitgate.app.hashing import Hashing
 from jitgate.app.installation import list_folder, node_id, rules_file, sealing_key
 from jitgate.app.settings import Settings
@@ -32,7 +32,9 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
 
     Before it is handed out, what the signer signed and the log does not know is written into the log.
     """
-    signer_settings = SignerSettings(keys=settings.keys_folder, rules=rules_file(settings), state=list_folder(settings))
+    signer_settings = SignerSettings(
+        keys=settings.keys_folder, rules=rules_file(settings), state=list_folder(settings), socket=settings.signer
+    )
     store = open_store(settings.database_url, node=node_id(settings))
     hashing = Hashing()
     try:
@@ -54,6 +56,7 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 elsewhere=elsewhere,
                 key_registry=key_registry,
                 gateway=gateway_path(settings),
+                agents=agent_way(settings),
                 vault=settings.vault,
                 vault_audit=_vault_audit(settings),
             )

@@ -55,7 +55,7 @@ async def open_signer(settings: SignerSettings) -> "AsyncIterator[ProcessSigner]
     """A signer that runs, until the context ends. Raises `Unreachable` with the child's own words if it does not."""
     signer = ProcessSigner(settings)
     child = await start(settings)
-    signer.pid = child.process.pid
+    signer.pid = child.pid
     running = asyncio.create_task(signer._run(child))  # noqa: SLF001  # its own factory
     try:
         yield signer
@@ -102,7 +102,7 @@ class ProcessSigner:
         self._wait = FIRST_WAIT_S
         self._ended = False
         self.pid = 0
-        """The child's; 0 while there is none."""
+        """Its process; 0 while there is none."""
 
     async def keys(self) -> HeldKeys:
         return protocol.take_keys(await self._call(Hello()))
@@ -196,10 +196,10 @@ class ProcessSigner:
 
     async def _talk(self, child: Child) -> None:
         """Carry messages to this child until it ends or misbehaves."""
-        self.pid = child.process.pid
+        self.pid = child.pid
         line = self._line = _Line(child, deque(), asyncio.Semaphore(0))
         self._send()
-        work = (self._receive(line), end_of(child.process))
+        work = (self._receive(line), end_of(child))
         # No TaskGroup: in Python 3.11.2 (Debian 12) a timeout in a task whose group has failed ends the task
         tasks = [asyncio.ensure_future(each) for each in work]
         try:

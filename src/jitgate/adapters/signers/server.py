@@ -30,10 +30,11 @@ def serve(connection: socket.socket, desk: Desk, ledger: Ledger, look: Callable[
             payload = _receive(connection)
             if payload is None:
                 return
-            connection.sendall(_answer(protocol.take_request(payload), desk, ledger))
+            connection.sendall(answer(protocol.take_request(payload), desk, ledger))
 
 
-def _answer(request: Request, desk: Desk, ledger: Ledger) -> bytes:
+def answer(request: Request, desk: Desk, ledger: Ledger) -> bytes:
+    """The whole frame. Raises `OSError` for a list that cannot be written."""
     match request:
         case Hello():
             return protocol.put_keys(desk.keys())
