@@ -1,12 +1,13 @@
 """A plan replaces a CA key: what holds it up, who may go on, and that nothing else is done beside it."""
 
 import sqlite3
+import subprocess
 import time
 from typing import Any
 
 import pytest
 from tests.client import Connection
-from tests.flow.test_ca_keys import events, put_key, rows, shown_to_all, signer_of
+from tests.flow.test_ca_keys import certificate, events, put_key, rows, shown_to_all, signer_of
 from tests.service import ROLES, Service
 
 from jitgate.agent.trust import parse
@@ -205,14 +206,23 @@ def test_a_plan_that_is_aborted_after_the_new_key_signed_goes_back(service, alic
         act(service, "abort")
 
 
-def test_a_stolen_key_is_replaced_in_one_act(service, alice):
-    old = signer_of(alice)
+def test_a_stolen_key_is_replaced_in_one_act(service, alice, tmp_path):
+    by_old = certificate(alice)
+    old = by_old.body.ca.fingerprint
     new = put_key(service).public.fingerprint
     begun = start(service, new, emergency=True, reason="a laptop was stolen")
     assert (begun["step"], begun["emergency"]) == ("retire", True)
     assert rows(service) == {old: "retired", new: "active"}
     assert len(shown_to_all(alice)) == 1
-    assert signer_of(alice) == new
+    by_new = certificate(alice)
+    assert by_new.body.ca.fingerprint == new
+    krl = tmp_path / "krl"
+    krl.write_bytes(alice.get("/.well-known/jitgate/krl?realm=default").body)
+    for made, status in ((by_old, 1), (by_new, 0)):
+        (tmp_path / "cert.pub").write_text(made.line() + "\n")
+        asked = ["ssh-keygen", "-Q", "-f", str(krl), str(tmp_path / "cert.pub")]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
     assert "web1" in held_up(service)
     with pytest.raises(Error, match="does not come back"):
         act(service, "abort")

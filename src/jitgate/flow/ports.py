@@ -15,10 +15,10 @@ from jitgate.ca.realms import Authority, CaKind, Phase
 from jitgate.ca.revocation import Out, Revocation
 from jitgate.ca.rotation import Rotation
 from jitgate.core.clock import Micros
+from jitgate.flow.vault.ports import VaultRows
 from jitgate.grants.model import Grant
 from jitgate.identity.keys import Standing
 from jitgate.identity.model import Credential, DeviceSignIn, LinkedIdentity, Person, RegisteredKey, SignIn
-from jitgate.flow.vault.ports import VaultRows
 from jitgate.identity.throttle import Throttle
 from jitgate.sessions.enrolment import HostState, KeptToken, Waiting
 from jitgate.sessions.model import Host

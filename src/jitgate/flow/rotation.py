@@ -25,6 +25,7 @@ from jitgate.flow.authorities import (
 from jitgate.flow.obstacles import HostKnows, Obstacle, hosts_that_know, obstacles
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.revocations import revoke_authority
 
 NAMED = 20  # obstacles in an error; `status` shows all
 
@@ -94,8 +95,7 @@ async def start_rotation(
         step = Step.TRUST
         if emergency:
             step = Step.RETIRE
-            tx.authorities.set_phase(old.id, Phase.RETIRED)
-            say_of(tx, outside, actor, EventType.CA_KEY_RETIRED, old)
+            revoke_authority(tx, outside, actor, old, reason=reason)
             _use(tx, outside, actor, next_one, old)
         tx.move_epoch()
         rotation_id = outside.new_id(now)

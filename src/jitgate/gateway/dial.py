@@ -10,6 +10,8 @@ from typing import Any
 from jitgate.core.errors import Unreachable
 
 DIAL_S = 10.0  # seconds in all: three lost SYNs; a person waits no longer before they try again
+REFUSED_S = 1.0  # an sshd that is told to read its settings again closes its port for a moment
+_AGAIN_S = 0.1
 KEEPALIVE = (  # a peer that vanished is noticed within a minute
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
@@ -34,7 +36,14 @@ async def dial(name: str, address: str, port: int, *, seconds: float = DIAL_S) -
     try:
         async with asyncio.timeout(seconds):
             found = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-            return await _first(found)
+            refused_until = loop.time() + REFUSED_S
+            while True:
+                try:
+                    return await _first(found)
+                except ConnectionRefusedError:
+                    if loop.time() > refused_until:
+                        raise
+                await asyncio.sleep(_AGAIN_S)
     except TimeoutError:
         raise _unreachable(
             name, f"did not answer within {seconds:.0f} s", "is it up, and does a firewall let us in?"
