@@ -73,8 +73,8 @@ def read_ask(said: Mapping[str, object]) -> PlainAsk:
     given = {name: said[name] for name in ("critical_options", "extensions") if said.get(name) not in _EMPTY}
     return PlainAsk(
         key=parse_public_key_line(line.strip())[0],
-        principals=principals(said.get("valid_principals") or ""),
-        ttl_s=seconds(said.get("ttl") or 0),
+        principals=principals("" if said.get("valid_principals") is None else said["valid_principals"]),
+        ttl_s=0 if said.get("ttl") is None else seconds(said["ttl"]),
         cert_type=cert_type,
         key_id=key_id,
         options=options(given["critical_options"]) if "critical_options" in given else None,
