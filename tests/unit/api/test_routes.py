@@ -14,6 +14,7 @@ from jitgate.api.app import make_api
 DECLARED = {anyone, signed_in, proved}
 OPEN = {
     "GET /.well-known/jitgate",
+    "GET /.well-known/jitgate/krl",
     "GET /.well-known/jitgate/tls-ca",
     "GET /livez",
     "GET /readyz",
