@@ -14,6 +14,7 @@ from jitgate.core.secret import Secret
 from jitgate.flow import host_admin, joining
 from jitgate.flow.joining import JoinAsked, Joined
 from jitgate.sessions.enrolment import HostState, HostTerms, Waiting
+from jitgate.sessions.joining import TOKEN_LIFE
 from jitgate.sessions.model import LABELS_MAX, LOGINS_MAX
 from jitgate.sessions.path import AgentWay
 from jitgate.ssh.wire import to_base64
@@ -36,7 +37,7 @@ class TokenRequest(_Request):
     address: Annotated[str, StringConstraints(max_length=255)] = ""
     port: int = 22
     labels: dict[str, str] = Field(default={}, max_length=LABELS_MAX)
-    minutes: int = joining.TOKEN_LIFE // MINUTE
+    minutes: int = TOKEN_LIFE // MINUTE
     again: bool = False
 
 

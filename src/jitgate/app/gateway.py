@@ -6,11 +6,13 @@ import ssl
 from jitgate.app.installation import sealing_key
 from jitgate.app.settings import Settings
 from jitgate.app.telemetry import Telemetry
-from jitgate.app.tls import load_certificate
+from jitgate.app.tls import load_certificate, login_url
 from jitgate.flow.outside import Outside
+from jitgate.gateway.agent_link import agent_context
+from jitgate.gateway.agents import Agents
 from jitgate.gateway.handshake import tunnel_context
 from jitgate.gateway.tunnel import Tunnels
-from jitgate.sessions.path import GatewayPath
+from jitgate.sessions.path import AgentGateway, AgentWay, GatewayPath
 from jitgate.sessions.ticket import ticket_key
 
 
@@ -31,6 +33,26 @@ def gateway_path(settings: Settings) -> GatewayPath | None:
     )
 
 
+def agent_way(settings: Settings) -> AgentWay | None:
+    """None where there is no https that an agent could reach."""
+    if not settings.url.startswith("https:"):
+        return None
+    url, _, pin = login_url(settings).partition("#")
+    gateways = tuple(AgentGateway(*each) for each in settings.gateway.agents_dial(settings.url))
+    return AgentWay(url, pin, gateways)
+
+
+async def open_agents(settings: Settings, outside: Outside) -> Agents | None:
+    """None where agents cannot reach us, or the signer has no keys for them."""
+    if outside.agents is None or (await outside.signer.keys()).agents is None:
+        return None
+    context = agent_context()
+    load_certificate(context, settings, outside.clock())
+    agents = Agents(outside, context)
+    await agents.start()
+    return agents
+
+
 async def open_tunnels(settings: Settings, outside: Outside, telemetry: Telemetry) -> Tunnels | None:
     """None where there is no gateway. What this node left open when it crashed is closed before."""
     if outside.gateway is None:
@@ -42,6 +64,7 @@ async def open_tunnels(settings: Settings, outside: Outside, telemetry: Telemetr
     return tunnels
 
 
-def contexts(tls: ssl.SSLContext | None, tunnels: Tunnels | None) -> list[ssl.SSLContext]:
+def contexts(tls: ssl.SSLContext | None, tunnels: Tunnels | None, agents: Agents | None) -> list[ssl.SSLContext]:
     """Those that serve the installation's certificate."""
-    return [each for each in (tls, tunnels.context if tunnels else None) if each is not None]
+    found = (tls, tunnels.context if tunnels else None, agents.context if agents else None)
+    return [each for each in found if each is not None]

@@ -11,6 +11,7 @@ from jitgate.app.http import HttpServer
 from jitgate.app.settings import Settings, split_address
 from jitgate.core.addresses import is_loopback
 from jitgate.core.errors import BadInput, Conflict
+from jitgate.gateway.agents import Agents
 from jitgate.gateway.listen import Carries, Handler
 from jitgate.gateway.settings import Network
 from jitgate.gateway.ssh_refusal import refuse_ssh
@@ -27,7 +28,7 @@ class Port(NamedTuple):
     proxies: tuple[Network, ...]
 
 
-def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None) -> list[Port]:
+def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None, agents: Agents | None) -> list[Port]:
     """The one port, and where it is set the tunnel's own. Raises `Conflict` where another program has one."""
     gateway, (host, number) = settings.gateway, split_address(settings.listen)
     plain: Handler = partial(_take_plain, http)
@@ -36,6 +37,8 @@ def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None) ->
         handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: plain if is_loopback(host) else _refuse_plain}
     if tunnels:
         handlers[Carries.TUNNEL] = tunnels.take
+    if agents:
+        handlers[Carries.AGENT] = agents.take
     ports = [Port(open_listener(host, number), handlers, gateway.proxies if gateway.proxy_on == "all" else ())]
     if tunnels and gateway.listen:
         try:
@@ -43,7 +46,10 @@ def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None) ->
         except BaseException:
             ports[0].listener.close()
             raise
-        ports.append(Port(listener, {Carries.SSH: refuse_ssh, Carries.TLS: tunnels.take}, gateway.proxies))
+        own: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.TLS: tunnels.take}
+        if agents:
+            own |= {Carries.TUNNEL: tunnels.take, Carries.AGENT: agents.take}
+        ports.append(Port(listener, own, gateway.proxies))
     return ports
 
 

@@ -18,6 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from jitgate.gateway import hello, proxy
 from jitgate.gateway.ready import peeked, taken
 from jitgate.identity.throttle import address_subject
+from jitgate.sessions.agent_wire import ALPN, DIALBACK_ALPN
 from jitgate.ssh.wire import FormatError
 
 FIRST_BYTES_S = 10.0  # seconds; a slow mobile link sends its first packet well within
@@ -27,6 +28,8 @@ ACCEPT_PAUSE_S = 0.1  # seconds to wait when the system has no descriptor left
 TUNNEL = b"jitgate-tunnel/1"
 """The ALPN name of the tunnel (RFC 7301)."""
 
+AGENT, DIALBACK = ALPN.encode(), DIALBACK_ALPN.encode()
+
 _LOG = logging.getLogger("jitgate.gateway")
 
 
@@ -35,9 +38,13 @@ class Carries(StrEnum):
 
     TLS = "tls"
     TUNNEL = "tunnel"  # TLS whose ClientHello offers our own protocol
+    AGENT = "agent"
+    DIALBACK = "dialback"
     HTTP = "http"
     SSH = "ssh"
 
+
+_OURS = {Carries.TUNNEL: TUNNEL, Carries.AGENT: AGENT, Carries.DIALBACK: DIALBACK}
 
 Handler = Callable[[socket.socket, str], Awaitable[None]]
 """Takes an accepted connection and the address that it comes from."""
@@ -159,14 +166,16 @@ async def _what(connection: socket.socket, handlers: Mapping[Carries, Handler]) 
     if first == b"S":  # also how a few methods of HTTP begin
         first = await peeked(connection, 4)
     kind = carries(first)
-    if kind is Carries.TLS and Carries.TUNNEL in handlers and await _offers_tunnel(connection):
-        return Carries.TUNNEL
+    if kind is Carries.TLS and not _OURS.keys().isdisjoint(handlers):
+        offered = await _offered(connection)
+        return next((each for each, name in _OURS.items() if each in handlers and name in offered), kind)
     return kind
 
 
-async def _offers_tunnel(connection: socket.socket) -> bool:
+async def _offered(connection: socket.socket) -> tuple[bytes, ...]:
+    """The ALPN names of a ClientHello."""
     try:
         size = hello.hello_size(await peeked(connection, hello.RECORD_HEAD))
-        return TUNNEL in hello.protocols(await peeked(connection, size))
+        return hello.protocols(await peeked(connection, size))
     except FormatError:
-        return False  # whatever it is, TLS itself will say no to it
+        return ()  # whatever it is, TLS itself will say no to it

@@ -8,6 +8,7 @@ from jitgate.core.errors import BadInput
 from jitgate.core.text import shown
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+OTHERS_MAX = 3  # an agent keeps a connection to two
 NETWORKS_MAX = 16  # they stand in every certificate of a role with source addresses
 
 
@@ -29,6 +30,8 @@ class GatewaySettings:
     """`all` ports, or only the `tunnel`'s own."""
     addresses: tuple[str, ...] = ()
     """The networks of the addresses by which hosts see this gateway; needed where roles name source addresses."""
+    others: tuple[str, ...] = ()
+    """Gateways of other nodes that agents dial beside this one, `NAME[:PORT]`."""
     only: bool = False
     """Whether certificates are good through the gateway and in no other way."""
 
@@ -45,6 +48,10 @@ class GatewaySettings:
         if self.only and not self.addresses:
             raise BadInput("only without addresses", "name the addresses by which hosts see the gateway")
         self.dialled("https://localhost")
+        if len(self.others) > OTHERS_MAX:
+            raise BadInput(f"{len(self.others)} other gateways", f"at most {OTHERS_MAX}")
+        for each in self.others:
+            _dialled("", 443, each)
 
     @property
     def proxies(self) -> tuple[Network, ...]:
@@ -56,16 +63,27 @@ class GatewaySettings:
         name, port = ours.hostname or "", ours.port or 443
         if self.listen:
             port = _port(self.listen) or port
-        address = name
-        if self.address:
-            given = urlsplit(f"//{self.address}")
-            try:
-                address, port = given.hostname or "", given.port or port
-            except ValueError:
-                address = ""
-            if not address or given.path or given.query or given.username:
-                raise BadInput(f"not an address: {shown(self.address)}", "like gate.example.org:443")
+        address, port = _dialled(name, port, self.address)
         return address, port, self.server_name or name
+
+    def agents_dial(self, url: str) -> tuple[tuple[str, int, str], ...]:
+        """Address, port and TLS name of this gateway and of the others, as agents are told."""
+        others = (_dialled("", 443, each) for each in self.others)
+        return (self.dialled(url), *((address, port, address) for address, port in others))
+
+
+def _dialled(name: str, port: int, text: str) -> tuple[str, int]:
+    """What `text` says, `name` and `port` where it says nothing."""
+    if not text:
+        return name, port
+    given = urlsplit(f"//{text}")
+    try:
+        address, port = given.hostname or "", given.port or port
+    except ValueError:
+        address = ""
+    if not address or given.path or given.query or given.username:
+        raise BadInput(f"not an address: {shown(text)}", "like gate.example.org:443")
+    return address, port
 
 
 def _port(listen: str) -> int:

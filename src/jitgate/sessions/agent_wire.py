@@ -180,6 +180,14 @@ def put_frame(message: FromService | FromAgent) -> bytes:
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
+def bundle_frame(envelope: Envelope, krl: bytes | None) -> list[bytes]:
+    """`put_frame(BundleSent(...))` in parts. `krl`: in base64, so that one copy of it serves all agents."""
+    beside = [] if krl is None else [b',"krl":"', krl, b'"']
+    said = json.dumps(envelope.json(), ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    parts = [b'{"type":"bundle","envelope":', said, *beside, b"}"]
+    return [sum(map(len, parts)).to_bytes(_LENGTH, "big"), *parts]
+
+
 def length_of(head: bytes, most: int) -> int:
     """Of a frame whose first four bytes are `head`; `BadInput` for an empty one and one of more than `most` bytes."""
     size = int.from_bytes(head, "big")

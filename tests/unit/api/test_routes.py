@@ -19,6 +19,7 @@ OPEN = {
     "GET /livez",
     "GET /readyz",
     "GET /v1/checkpoint",
+    "POST /v1/hosts/join",
     "POST /v1/sign-in",
     "POST /v1/sign-in/device",
     "POST /v1/sign-in/device/{waiting_id}",

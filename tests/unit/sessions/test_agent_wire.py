@@ -1,5 +1,7 @@
 """Frames between agent and service."""
 
+import base64
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +52,12 @@ def test_what_the_service_writes_the_agent_reads(message):
 @pytest.mark.parametrize("message", FROM_AGENT, ids=lambda each: type(each).__name__)
 def test_what_the_agent_writes_the_service_reads(message):
     assert wire.take_from_agent(payload(wire.put_frame(message), wire.FROM_AGENT_MAX)) == message
+
+
+@pytest.mark.parametrize("krl", [KRL, b"", None])
+def test_a_bundle_in_parts_is_the_same_frame(krl):
+    parts = wire.bundle_frame(bundle_of(), None if krl is None else base64.b64encode(krl))
+    assert b"".join(parts) == wire.put_frame(wire.BundleSent(bundle_of(), krl))
 
 
 def test_the_largest_of_all_fits_its_frame():

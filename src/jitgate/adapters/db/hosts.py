@@ -44,6 +44,9 @@ class Hosts:
         standing = select(t.host).where(t.host.c.removed_at.is_(None))
         return [_host(row) for row in self._c.execute(standing.order_by(t.host.c.realm_id, t.host.c.name))]
 
+    def ids(self) -> frozenset[str]:
+        return frozenset(self._c.scalars(select(t.host.c.id).where(t.host.c.removed_at.is_(None))))
+
     def by_id(self, host_id: str) -> Host | None:
         standing = (t.host.c.id == host_id) & t.host.c.removed_at.is_(None)
         row = self._c.execute(select(t.host).where(standing)).one_or_none()
