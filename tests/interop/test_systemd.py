@@ -1,5 +1,6 @@
 """The unit file, by systemd's own judgement; and the service with its keys as systemd hands them over."""
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,18 +9,26 @@ from pathlib import Path
 import pytest
 from tests.service import ROLES, Service
 
-UNIT = Path(__file__).parents[2] / "deploy/systemd/jitgate.service"
+from jitgate.app.commands.signer import signer
+
+FOLDER = Path(__file__).parents[2] / "deploy/systemd"
+UNIT = FOLDER / "jitgate.service"
+SIGNER = FOLDER / "jitgate-signer.service"
+DROP_IN = "jitgate.service.d/signer.conf"
 EXPOSURE_MAX = 20  # tenths; `systemd-analyze security` goes to 100
 
 
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
+@pytest.fixture(params=["alone", "with a signer apart", "the signer"])
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The unit with a program that is there."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("there is no systemd-analyze (Debian: systemd)")
-    path = tmp_path / UNIT.name
-    path.write_text(UNIT.read_text().replace("/opt/jitgate/bin/jitgate", "/bin/true"))
-    return path
+    for each in (UNIT, SIGNER):
+        (tmp_path / each.name).write_text(each.read_text().replace("/opt/jitgate/bin/jitgate", "/bin/true"))
+    if request.param == "with a signer apart":
+        (tmp_path / DROP_IN).parent.mkdir()
+        shutil.copy(FOLDER / DROP_IN, tmp_path / DROP_IN)
+    return tmp_path / (SIGNER.name if request.param == "the signer" else UNIT.name)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +38,16 @@ def test_the_unit_is_sound_and_its_sandbox_tight(unit, judge):
     done = subprocess.run(["systemd-analyze", *judge, str(unit)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr
     assert judge[0] == "security" or not done.stderr
+
+
+def test_the_signers_command_is_one_of_ours():
+    (line,) = (line for line in SIGNER.read_text().splitlines() if line.startswith("ExecStart="))
+    program, command, *arguments = shlex.split(line.removeprefix("ExecStart="))
+    assert (Path(program).name, command) == ("jitgate", "signer")
+    found = signer.make_context("signer", arguments).params
+    assert (found["users"], found["folder"]) == (("jitgate",), Path("/var/lib/jitgate-signer"))
+    told = (FOLDER / DROP_IN).read_text()
+    assert f"JITGATE_SIGNER={found['listen']} JITGATE_SIGNER_FOLDER={found['folder']}\n" in told
 
 
 def test_the_units_credentials_are_the_keys_of_an_installation(install: Callable[..., Service]):
