@@ -41,7 +41,6 @@ from jitgate.flow.ports import Tx
 from jitgate.flow.registry import watch_open_sessions
 from jitgate.flow.sessions import node_seen
 from jitgate.gateway.agents import AGENTS_MAX, Agents
-from jitgate.gateway.agents import AGENTS_MAX, Agents
 from jitgate.gateway.listen import WAITING_MAX, listen
 from jitgate.gateway.tunnel import SESSIONS_MAX
 from jitgate.identity.throttle import ACCOUNT, ADDRESS
@@ -82,8 +81,6 @@ async def serve(
             tls = server_context(settings, outside.clock()) if settings.url.startswith("https:") else None
             authority = authority_pem(settings) if tls and settings.self_made_tls else None
             tunnels = await open_tunnels(settings, outside, telemetry)
-            agents = await open_agents(settings, outside)
-            carried = [each for each in (tunnels, agents) if each is not None]
             agents = await open_agents(settings, outside)
             carried = [each for each in (tunnels, agents) if each is not None]
             about = About(settings.url, authority, tunnels.health if tunnels else None)

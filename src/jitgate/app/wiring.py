@@ -57,7 +57,6 @@ async def open_outside(settings: Settings, clock: Clock = system_clock) -> Async
                 key_registry=key_registry,
                 gateway=gateway_path(settings),
                 agents=agent_way(settings),
-                agents=agent_way(settings),
                 vault=settings.vault,
                 vault_audit=_vault_audit(settings),
             )

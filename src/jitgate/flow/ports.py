@@ -422,7 +422,6 @@ class Tx(Protocol):
         """Moves with every change of what hosts are told to trust."""
         ...
 
-
     def state(self) -> int:
         """Moves with every act that hosts have to be told of: what is revoked, ended, locked, killed."""
         ...
