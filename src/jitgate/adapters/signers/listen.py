@@ -26,6 +26,7 @@ from jitgate.core.errors import Conflict, Error, Unsafe
 
 CLIENTS_MAX: Final = 16
 _WAITING: Final = 128  # connections that were not let in yet
+_FAREWELL_S: Final = 0.05
 SEND_S: Final = 5.0  # for a whole answer: who does not read it has gone
 _PART: Final = 1 << 18
 
@@ -101,6 +102,9 @@ def _let_in(selector: selectors.BaseSelector, listener: socket.socket, uids: Col
             sys.stderr.write(f"jitgate signer: refused: {refusal}\n")
             with connection:
                 connection.sendall(protocol.put_failed(refusal, "jitgate signer --for USER says who may"))
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(_FAREWELL_S)
+                connection.recv(_PART)  # what came in unread would have the kernel take our words back
             return
         selector.register(connection, selectors.EVENT_READ, _Client(connection))
 
