@@ -38,7 +38,7 @@ def agent(
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | host.environment | {"PATH": os.environ["PATH"]} | (environment or {}),
+        env=os.environ | (environment or {}),
         start_new_session=True,
     )
 

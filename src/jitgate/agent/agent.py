@@ -21,6 +21,7 @@ from jitgate.core.clock import SECOND, Clock, Micros
 from jitgate.core.errors import BadInput, Error, NotFound
 from jitgate.sessions.agent_wire import (
     CLOCK_MAX,
+    PROBLEMS_MAX,
     Ack,
     BundleSent,
     CertificateSent,
@@ -63,6 +64,7 @@ class Agent:
     on_dial: Callable[[Dial, Gateway], Awaitable[None]] | None = None
     offset: Micros = 0
     _asked_at: Micros = 0
+    _told: tuple[Problem, ...] = ()
     _reports: "deque[Report]" = field(default_factory=lambda: deque(maxlen=_REPORTS_MAX))
     _work: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
@@ -226,7 +228,8 @@ class Agent:
 
     async def acknowledge(self) -> None:
         """What is in force and what is wrong, to whoever is connected."""
-        ack = Ack(self.have(), self.applied_at, tuple(self.problems.values())[:32])
+        self._told = tuple(self.problems.values())
+        ack = Ack(self.have(), self.applied_at, self._told[:PROBLEMS_MAX])
         for link in list(self.links.values()):
             await self._send(link, ack)
 
@@ -236,11 +239,10 @@ class Agent:
 
     async def tick(self) -> None:
         """Every few seconds."""
-        before = tuple(self.problems.values())
         self.look()
         await self.renew()
         await self._send_reports()
-        if tuple(self.problems.values()) != before:
+        if tuple(self.problems.values()) != self._told:
             await self.acknowledge()
 
     async def _send(self, link: Link, message: Ack | Renew | Report) -> None:
