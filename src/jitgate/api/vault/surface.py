@@ -22,7 +22,7 @@ from jitgate.core.errors import BadInput, Denied, Error, NotFound, NotSignedIn, 
 from jitgate.core.secret import Secret
 from jitgate.flow.outside import Outside
 from jitgate.flow.vault import devices
-from jitgate.flow.vault.asking import Answer, Asked, Operation, record_refusal, take_use
+from jitgate.flow.vault.asking import Answer, Asked, Operation, let_in, record_refusal
 from jitgate.flow.vault.mounts import mount_at
 from jitgate.identity.vault import MountKind
 
@@ -60,7 +60,7 @@ class VaultSurface:
             asked = _asked(request, await _body(request))
             route, asked = await self._routed(asked)
             if route.access != "anyone":
-                await take_use(self._outside, asked)
+                await let_in(self._outside, asked, by_policy=route.access == "policy")
             answer = await route.act(self._outside, asked)
         except ClientDisconnect:
             return Response(status_code=400)
@@ -87,7 +87,7 @@ class VaultSurface:
         if under or not kind:
             found = find(asked.operation, under, below)
         if found is None:
-            await take_use(self._outside, asked)
+            await let_in(self._outside, asked, by_policy=False)
             if (under or not kind) and paths_of(under, below):
                 raise BadInput("unsupported operation", code="vault_operation")
             raise NotFound(f'no handler for route "{asked.path}". route entry not found.')

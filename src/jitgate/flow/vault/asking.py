@@ -126,9 +126,11 @@ async def write(outside: Outside, asked: Asked, job: Callable[[Tx, Holder], T]) 
     return await outside.store.write(lambda tx: job(tx, allowed(tx, outside, asked)))
 
 
-async def take_use(outside: Outside, asked: Asked) -> None:
-    """Count the request against its token's number of uses, and its person's rate. Raises `NotSignedIn`, `TooMany`."""
-    holder = await outside.store.read(lambda tx: holder_of(tx, outside, asked))
+async def let_in(outside: Outside, asked: Asked, *, by_policy: bool) -> None:
+    """Before anything is said of what was sent: the token, what its policies allow (which the act asks again), its
+    number of uses, its person's rate. Raises `NotSignedIn`, `Denied`, `TooMany`.
+    """
+    holder = await outside.store.read(lambda tx: (allowed if by_policy else holder_of)(tx, outside, asked))
     outside.rates.take(holder.person.id, outside.clock())
     if holder.token.uses_left is not None and not await outside.store.write(
         lambda tx: tx.vault.use_token(holder.token.id)

@@ -62,7 +62,6 @@ async def issue_pair(outside: Outside, asked: Asked) -> Answer:
 
 async def _sign(outside: Outside, asked: Asked, data: dict[str, object]) -> Answer:
     mount = asked.of_mount()
-    await outside.store.read(lambda tx: allowed(tx, outside, asked))  # before anything is said of what was sent
     wanted = read_ask(data)
     check_not_refused(wanted.key, outside.refused_keys)
     for _ in range(ATTEMPTS):

@@ -209,7 +209,6 @@ async def _hashed(outside: Outside, asked: Asked, name: str) -> tuple[str, tuple
         return "", ()
     if len(words) > _PASSWORD_MAX:
         raise BadInput(f"the password has {len(words)} characters", f"at most {_PASSWORD_MAX}")
-    await read(outside, asked, lambda _tx, _holder: None)  # before the work of a hash
     secret = Secret(words)
     warnings: tuple[str, ...] = ()
     try:
