@@ -151,10 +151,10 @@ class FakeAgent:
         try:
             while self.tls.recv(65536):
                 pass
-        except (ConnectionError, ssl.SSLError):
-            return True
         except TimeoutError:
             return False
+        except OSError:
+            return True
         return True
 
     def close(self) -> None:

@@ -136,7 +136,7 @@ SHAPES: dict[EventType, Shape] = {
     EventType.HOST_WAITING: _shape("done", "target", "", "fingerprint how", "address port# logins labels"),
     EventType.HOST_APPROVED: _shape("done", "target", "", "fingerprint how", "address port# logins labels"),
     EventType.HOST_REFUSED: _shape("refused", "", "target", "code"),
-    EventType.HOST_PROBLEM: _shape("done", "target", "", "problems", "clock_off#"),
+    EventType.HOST_PROBLEM: _shape("done", "target", "", "problems", "clock"),
     EventType.HOST_CHANGED: _shape("done", "target", "reason", "", "fingerprint address port# logins labels"),
     EventType.HOST_REMOVED: _shape("done", "target", "reason"),
     EventType.GRANT_OPENED: _shape(

@@ -88,10 +88,10 @@ def with_clock(state: HostState, clock: Micros, now: Micros) -> HostState:
 
 
 def problem_event(host: Host, state: HostState, now: Micros) -> Event:
-    codes = " ".join(sorted({each.code for each in state.problems}))
-    detail: tuple[tuple[str, str | int], ...] = (("problems", codes or "none"),)
-    if abs(state.clock_off) > CLOCK_MAX:
-        detail += (("clock_off", state.clock_off),)
+    codes = sorted({each.code for each in state.problems})
+    detail: tuple[tuple[str, str | int], ...] = (("problems", " ".join(codes) or "none"),)
+    if CLOCK in codes:
+        detail += (("clock", next(each.detail for each in state.problems if each.code == CLOCK)),)
     return Event(EventType.HOST_PROBLEM, "done", now, host.realm, AGENT, target=f"host:{host.name}", detail=detail)
 
 
