@@ -86,12 +86,11 @@ def begin(sshd: Sshd, state: Path, until: Micros) -> list[str]:
     if drop_in(sshd).exists():
         raise Conflict("only jitgate opens this host already", "jitgate agent exclusive --keep or --undo")
     general = sshd.effective()
-    methods = [value for value in general.get("authenticationmethods", ()) if value != "any"]
-    if methods:
-        raise Unsafe(
-            f"AuthenticationMethods asks for {shown(methods[0])}: with passwords off nobody could answer it",
-            "take it out first",
-        )
+    for whom in ("", *(each.pw_name for each in accounts())):
+        for value in sshd.effective(whom).get("authenticationmethods", ()):
+            if value != "any":
+                what = f"AuthenticationMethods of {whom or 'everybody'} asks for {shown(value)}"
+                raise Unsafe(f"{what}: with passwords off nobody could answer it", "take it out first")
     settings = _settings(sshd, general)
     durable.put(state / _RECORD, json.dumps({"until": until}).encode(), durable.PRIVATE)
     try:
