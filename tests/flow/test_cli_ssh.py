@@ -95,7 +95,7 @@ def test_no_ssh_without_a_grant_however_it_is_called(alice: Person):
     alice.jitctl("vm", "connect", "ubuntu@web1", *REASON, "--", "true")
     for grant in json.loads(alice.jitctl("grants", "ls", "-o", "json").stdout):
         done = alice.jitctl("grants", "end", grant["id"], "--reason", "done")
-        assert "stays valid until" in done.stderr
+        assert "hosts without an agent take it until" in done.stderr
     done = alice.ssh("ubuntu@web1", "true", status=255)
     said = "jitctl: error: a reason is required\njitctl: hint: jitctl vm connect ubuntu@web1 --reason TEXT\n"
     assert done.stderr.startswith(said)

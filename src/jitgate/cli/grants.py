@@ -45,7 +45,7 @@ def ls(options: Options, /, *, everything: bool, everybody: bool) -> None:
 @click.option("--reason", metavar="TEXT", help="Why, for the log.")
 @click.pass_obj
 def end(options: Options, id: str, reason: str | None) -> None:  # noqa: A002  # the argument's name in the help
-    """End a grant now. Says until when certificates that are already out stay valid."""
+    """End a grant now. Its certificates are revoked; says until when a host that is not told takes them."""
     check_id(id)
     profile = current(options)
     with signed_in(profile, options) as service:
@@ -56,5 +56,5 @@ def end(options: Options, id: str, reason: str | None) -> None:  # noqa: A002  #
     for row in rows(answer, "certificates"):
         ends = parse(text(row, "valid_before"))
         if ends > now:
-            say(options, f"certificate {text(row, 'serial')} is out and stays valid until {until(ends, now)}")
+            say(options, f"certificate {text(row, 'serial')} is revoked; hosts without an agent take it until {until(ends, now)}")
     data(options, answer, ())

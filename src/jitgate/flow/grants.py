@@ -36,7 +36,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An ended grant, and what is still out: serial and end of each certificate that hosts still take."""
+    """An ended grant, and what was out: serial and end of each certificate. They are revoked with it."""
 
     grant: Grant
     certificates: tuple[tuple[int, Micros], ...]

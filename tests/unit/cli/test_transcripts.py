@@ -83,7 +83,7 @@ def test_the_first_day(machine: Machine, sign_in: Callable[..., tuple[int, str, 
 
         $ jitctl grants end 01J8Z0K3V4WQ2M5N6P7R8S9TGG
         jitctl: ended grant 01J8Z0K3V4WQ2M5N6P7R8S9TGG
-        jitctl: certificate 77 is out and stays valid until ... (in 15 min)
+        jitctl: certificate 77 is revoked; hosts without an agent take it until ... (in 15 min)
 
         $ jitctl cert show
         jitctl: there is no certificate here; jitctl vm connect gets one
