@@ -1,6 +1,7 @@
 """Two realms in one running service: each with keys, hosts and roles of its own, and nothing that crosses."""
 
 import stat
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from tests.client import Connection
 from tests.service import ROLES, Service
 
 from jitgate.agent.trust import parse
+from jitgate.app.operate import operate
+from jitgate.app.settings import Settings
 from jitgate.core.errors import Error
 from jitgate.ssh.cert import Certificate, parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
@@ -154,3 +157,17 @@ def test_who_leaves_one_realm_loses_that_and_nothing_else(service, alice):
     for kind in ("realm.left", "realm.returned"):
         (event,) = admin.get(f"/v1/audit?type={kind}").json["events"]
         assert event["realm"] == "eu"
+
+
+def wait_for_realm(settings: Settings, name: str) -> None:
+    """Its files are there: the realm is added as soon as the signer has seen them."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            operate(settings, "realm add", {"name": name})
+        except Error as error:
+            if error.code != "realm_without_keys" or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            return

@@ -114,6 +114,6 @@ def more_hosts(world: World, names: Sequence[str]) -> Iterator[list[LocalHost]]:
         for name in names:
             host = local_sshd.start(world.folder / name, name, ("ubuntu",), programs)
             stack.callback(host.stop)
-            demo._trust(world.settings, host, {"tier": "web"}, world.folder / f"{name}.trust")
+            demo.trust_host(world.settings, host, {"tier": "web"}, world.folder / f"{name}.trust")
             hosts.append(host)
         yield hosts

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from jitgate.cli import certificate as certs
 from jitgate.cli import terminal
-from jitgate.cli.answers import About, Grant, Host, Realm, Row, as_about, as_grant, as_host, as_row, rows, text
+from jitgate.cli.answers import About, Grant, Host, Realm, Row, as_about, as_grant, as_host, as_row, rows, text, twice
 from jitgate.cli.command import Options
 from jitgate.cli.files import FILE_MODE
 from jitgate.cli.out import say
@@ -21,16 +21,20 @@ from jitgate.cli.signin import Given, session_or_sign_in, sign_in
 from jitgate.cli.signing import Signer
 from jitgate.cli.times import until
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import BadInput, Denied, NotFound, NotSignedIn, UsageError
+from jitgate.core.errors import BadInput, Conflict, Denied, NotFound, NotSignedIn, UsageError
 from jitgate.core.text import check_name, check_reason, shown
 from jitgate.ssh.cert import Certificate
+from jitgate.ssh.pubkey import PublicKey
 
 Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for on the command line. `name` may be `login@host`, as people type it for ssh."""
+    """What was asked for on the command line. `name` may be `login@host`, as people type it for ssh.
+
+    `realm`: whose host it is, where a name stands in several.
+    """
 
     name: str | None
     login: str | None = None
@@ -38,6 +42,7 @@ class Wish:
     reason: str | None = None
     minutes: int | None = None
     ticket: str | None = None
+    realm: str | None = None
 
 
 def while_signed_in(options: Options, act: Callable[[Profile, Session], Done]) -> Done:
@@ -66,8 +71,8 @@ def about(service: Service) -> About:
 
 
 def parse_wish(wish: Wish) -> Wish:
-    """The same with `login@host` taken apart and every name checked; else `UsageError`."""
-    name, login = wish.name, wish.login
+    """The same with `login@host` and NAME.REALM.jitgate taken apart and every name checked; else `UsageError`."""
+    name, login, realm = wish.name, wish.login, wish.realm
     if name and "@" in name:
         before, _, name = name.rpartition("@")
         if login not in (None, before):
@@ -75,7 +80,12 @@ def parse_wish(wish: Wish) -> Wish:
         login = before
     try:
         if name:
-            _check_host(name)
+            name, said = _host_and_realm(name)
+            if said and realm not in (None, said):
+                raise UsageError(f"two realms: {shown(said)} and {shown(realm or '')}", "leave one out")
+            realm = said or realm
+        if realm:
+            check_name("realm", realm)
         if login:
             check_name("login", login)
         if wish.role:
@@ -85,22 +95,22 @@ def parse_wish(wish: Wish) -> Wish:
             check_name("ticket", wish.ticket)
     except BadInput as error:
         raise UsageError(error.what, error.hint) from None
-    return Wish(name, login, wish.role, reason, wish.minutes, wish.ticket)
+    return Wish(name, login, wish.role, reason, wish.minutes, wish.ticket, realm)
 
 
-def _check_host(name: str) -> None:
-    """A host's name, or its full one, NAME.REALM.jitgate."""
+def _host_and_realm(name: str) -> tuple[str, str | None]:
+    """A host's name, or its full one, NAME.REALM.jitgate. No host's name ends so."""
     parts = name.rsplit(".", 2)
     full = len(parts) == 3 and parts[2] == "jitgate"  # noqa: PLR2004  # name, realm and ending
-    check_name("host", parts[0] if full else name)
-    if full:
-        check_name("realm", parts[1])
+    if not full:
+        return check_name("host", name), None
+    return check_name("host", parts[0]), check_name("realm", parts[1])
 
 
 def find_host(service: Service, hosts: Sequence[Host], wish: Wish, options: Options) -> Host:
     """The host of the wish. One that no role opens is asked for all the same: the service says why not, and logs it."""
     try:
-        return choose_host(hosts, wish.name, options)
+        return choose_host(hosts, wish.name, options, wish.realm)
     except NotFound as unknown:
         asked = asdict(replace(wish, name=None)) | {"host": wish.name}
         try:
@@ -110,11 +120,20 @@ def find_host(service: Service, hosts: Sequence[Host], wish: Wish, options: Opti
         raise
 
 
-def choose_host(hosts: Sequence[Host], name: str | None, options: Options) -> Host:
-    """The host of that name, or the only one that may be reached, or a numbered choice. Else `NotFound`."""
+def choose_host(hosts: Sequence[Host], name: str | None, options: Options, realm: str | None = None) -> Host:
+    """The host of that name, or the only one that may be reached, or a numbered choice. Else `NotFound`.
+
+    `Conflict` for a name that stands in several realms, where none is said.
+    """
+    hosts = [host for host in hosts if realm in (None, host.realm)]
     if name is not None:
-        if host := next((host for host in hosts if name in (host.name, host.alias)), None):
-            return host
+        named = [host for host in hosts if host.name == name]
+        if len(named) > 1:
+            what = f"{name} stands in {len(named)} realms: {', '.join(host.realm for host in named)}"
+            hint = f"say which: --realm {named[0].realm}, or the whole name {named[0].alias}"
+            raise Conflict(what, hint, code="realm_needed")
+        if named:
+            return named[0]
         near = difflib.get_close_matches(name, [host.name for host in hosts], 1)
         raise NotFound(f"no host {shown(name)}", f"did you mean {near[0]}?" if near else "jitctl vm ls")
     reached = [host for host in hosts if host.permitted]
@@ -122,7 +141,7 @@ def choose_host(hosts: Sequence[Host], name: str | None, options: Options) -> Ho
         raise Denied("there is no host that you may reach", "ask who owns the roles, or see: jitctl vm ls --all")
     if len(reached) == 1:
         return reached[0]
-    shown_names = [host.name for host in reached]
+    shown_names = [host.alias if twice(host, reached) else host.name for host in reached]
     return reached[terminal.choose(options, "host", shown_names, "jitctl vm connect NAME")]
 
 
@@ -154,10 +173,14 @@ def open_grant(service: Service, host: Host, login: str | None, wish: Wish, opti
             raise Denied(wanted, f"jitctl vm connect {login}@{host.name} --reason TEXT")
         say(options, wanted)
         reason = check_reason(terminal.ask(options, "reason"))
-    asked: Row = asdict(replace(wish, name=None, login=login, reason=reason)) | {"host": host.name}
+    asked: Row = asdict(replace(wish, name=None, login=login, reason=reason, realm=host.realm)) | {"host": host.name}
     answer = service.post("/v1/grants", {name: value for name, value in asked.items() if value is not None})
     grant = as_grant(as_row(answer.get("grant")))
-    if grant.host != host.name or grant.login != (login or grant.login) or grant.role != (wish.role or grant.role):
+    if (
+        (grant.host, grant.realm) != (host.name, host.realm)
+        or grant.login != (login or grant.login)
+        or grant.role != (wish.role or grant.role)
+    ):
         raise BadInput("the service granted something else than was asked for", "tell the service's owner")
     ends = until(grant.ends_at, system_clock())
     say(options, f"granted by role {grant.role}: {grant.login} on {grant.host} until {ends}")
@@ -168,7 +191,12 @@ def grant_of_id(service: Service, grant_id: str, host: Host) -> Grant:
     """The grant of that id, running or not: whether it still gives anything is the service's to say."""
     answer = service.get("/v1/grants", {"all": "true"}, limit=LIST_MAX)
     found = next(
-        (row for row in rows(answer, "grants") if row.get("id") == grant_id and row.get("host") == host.name), None
+        (
+            row
+            for row in rows(answer, "grants")
+            if row.get("id") == grant_id and row.get("host") == host.name and row.get("realm") == host.realm
+        ),
+        None,
     )
     if found is None:
         raise NotFound(f"no grant {shown(grant_id)} of yours for {host.name}", "jitctl grants ls --all")
@@ -184,7 +212,11 @@ def running_grant(service: Service, host: Host, login: str | None, wish: Wish) -
     """One of this person's that gives what is asked for; the one that runs longest."""
     found = [as_grant(row) for row in rows(service.get("/v1/grants"), "grants") if row.get("state") == "active"]
     fit = [
-        g for g in found if g.host == host.name and g.login == (login or g.login) and g.role == (wish.role or g.role)
+        g
+        for g in found
+        if (g.host, g.realm) == (host.name, host.realm)
+        and g.login == (login or g.login)
+        and g.role == (wish.role or g.role)
     ]
     return max(fit, key=lambda grant: grant.ends_at, default=None)
 
@@ -193,11 +225,15 @@ def fetch(
     service: Service, host: Host, grant: Grant, realms: Sequence[Realm], options: Options, signer: Signer | None = None
 ) -> certs.Fetched:
     """A certificate from the service, checked."""
-    authorities = [key for realm in realms if realm.name == host.realm for key in realm.user_ca]
+    authorities = _authorities(realms, host)
     fetched = certs.request(service, grant, host, signer or service.signer, authorities)
     ends = until(certs.ends(fetched.certificate), system_clock())
     say(options, f"certificate {fetched.certificate.body.serial} for {grant.login} on {grant.host} until {ends}")
     return fetched
+
+
+def _authorities(realms: Sequence[Realm], host: Host) -> list[PublicKey]:
+    return [key for realm in realms if realm.name == host.realm for key in realm.user_ca]
 
 
 def certificate_for(
@@ -207,7 +243,12 @@ def certificate_for(
     profile, now = service.profile, system_clock()
     path = certs.good(profile, host.alias, grant.login, ticket=known.gateway is not None, now=now)
     found = certs.linked(profile, host.alias, grant.login)
-    same = found is not None and certs.grant_of(found) == grant.id and found.body.key == service.signer.public
+    same = (
+        found is not None
+        and certs.grant_of(found) == grant.id
+        and found.body.key == service.signer.public
+        and found.body.ca in _authorities(known.realms, host)  # else the key was retired: hosts may refuse it
+    )
     if path is not None and found is not None and same and not certs.used_up(found, now):
         return found, path
     fetched = fetch(service, host, grant, known.realms, options)

@@ -4,6 +4,7 @@ Every name that reaches a file or a command line goes through `core.text.check_n
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -58,6 +59,7 @@ class Grant:
     role: str
     ends_at: Micros
     reason: str
+    realm: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ class About:
 
     realms: tuple[Realm, ...]
     gateway: Gateway | None
+
+
+def twice(host: Host, hosts: Sequence[Host]) -> bool:
+    """Whether another host has its name, in another realm."""
+    return any(other.name == host.name and other.realm != host.realm for other in hosts)
 
 
 def as_row(value: object) -> Row:
@@ -159,6 +166,7 @@ def as_grant(row: Row) -> Grant:
         check_name("role", text(row, "role")),
         parse(text(row, "ends_at")),
         text(row, "reason", ""),
+        check_name("realm", text(row, "realm", "default")),
     )
 
 

@@ -10,7 +10,7 @@ from jitgate.cli import access, sshconfig
 from jitgate.cli.asked_by import ssh_may_ask
 from jitgate.cli.certificate import good, kept
 from jitgate.cli.certwords import as_document, as_lines
-from jitgate.cli.command import Command, Options, OwnOutput
+from jitgate.cli.command import Command, Options, OwnOutput, realm_option
 from jitgate.cli.files import write_private
 from jitgate.cli.out import data, say
 from jitgate.cli.profile import Profile, Session, current, load_session
@@ -43,6 +43,7 @@ _GET_EXAMPLES = """
 @click.option("--ticket", metavar="TEXT", help="The ticket it is for, where a role's condition asks for one.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
 @click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
+@realm_option
 @click.option("--grant", "grant_id", metavar="ID", help="Renew under this grant of yours; none is opened then.")
 @click.pass_obj
 def get(
@@ -57,13 +58,14 @@ def get(
     ticket: str | None,
     minutes: int | None,
     role: str | None,
+    realm: str | None,
     grant_id: str | None,
 ) -> None:
     """Get a certificate for HOST, for use with any ssh client.
 
     The ssh config for it is what `jitctl vm connect HOST --print` shows.
     """
-    wish = access.parse_wish(access.Wish(host, login, role, reason, minutes, ticket))
+    wish = access.parse_wish(access.Wish(host, login, role, reason, minutes, ticket, realm))
     with signed_in(current(options), options) as service:
         signer = _other_key(service, Path(key).expanduser()) if key else service.signer
         target = access.find_host(service, access.hosts_of(service), wish, options)

@@ -26,6 +26,9 @@ class Options:
         return self.output in (None, "table")
 
 
+realm_option = click.option("--realm", metavar="REALM", help="In which realm, where a name stands in several.")
+
+
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
     options = ctx.ensure_object(Options)
     if value is not None and param.name:

@@ -4,7 +4,7 @@ import click
 
 from jitgate.cli.access import Wish, parse_wish
 from jitgate.cli.answers import rows, text
-from jitgate.cli.command import Command, Options
+from jitgate.cli.command import Command, Options, realm_option
 from jitgate.cli.out import coloured, data, plain
 from jitgate.cli.problems import as_checks
 from jitgate.cli.profile import current
@@ -17,14 +17,16 @@ _EXAMPLES = "jitctl explain web1\njitctl explain db1 --login root\njitctl explai
 @click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("host", shell_complete=complete)
 @click.option("--login", metavar="LOGIN", help="As whom. Default: as the first login that a role gives.")
+@realm_option
 @click.pass_obj
-def explain(options: Options, host: str, login: str | None) -> None:
+def explain(options: Options, host: str, login: str | None, realm: str | None) -> None:
     """Say why you may or may not reach HOST: every role that was looked at, every check with its reason.
 
     This asks; it requests nothing and leaves no entry in the log.
     """
-    wish = parse_wish(Wish(host, login))
-    query = {"host": wish.name or ""} | ({"login": wish.login} if wish.login else {})
+    wish = parse_wish(Wish(host, login, realm=realm))
+    asked = {"host": wish.name or "", "login": wish.login, "realm": wish.realm}
+    query = {name: value for name, value in asked.items() if value is not None}
     with signed_in(current(options), options) as service:
         answer = service.get("/v1/explain", query)
     data(options, answer, lines_of(answer))

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from jitgate.cli import ssh_proxy
-from jitgate.cli.answers import About, Gateway, Host, Realm
+from jitgate.cli.answers import About, Gateway, Host, Realm, twice
 from jitgate.cli.certificate import link, ticket_file
 from jitgate.cli.command import Options
 from jitgate.cli.files import config_home, for_ssh, home, state_home, write_private
@@ -53,8 +53,9 @@ def write_files(profile: Profile, hosts: Sequence[Host], known: About) -> list[s
     _write_if_new(folder / "known_hosts", known_hosts(known.realms))
     if not (folder / "revoked_host_keys").exists():  # where it is missing, ssh refuses every host
         write_private(folder / "revoked_host_keys", b"")
-    taken = names_taken(profile)
     reached = [host for host in hosts if host.permitted]
+    # a name that stands in two realms is neither's alone
+    taken = names_taken(profile) | {host.name for host in reached if twice(host, reached)}
     blocks = (_block(profile, host, known.gateway, taken) for host in reached)
     _write_if_new(config_file(profile), _TOP + "\n".join(blocks))
     write_master()

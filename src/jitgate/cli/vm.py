@@ -12,7 +12,7 @@ import click
 from jitgate.cli import access, sshconfig
 from jitgate.cli.answers import Gateway, Grant, Host, as_host, as_row, rows, text
 from jitgate.cli.certificate import clean, offer_to_agent
-from jitgate.cli.command import Command, Options, Remote, remote_command
+from jitgate.cli.command import Command, Options, Remote, realm_option, remote_command
 from jitgate.cli.out import data, say, table
 from jitgate.cli.profile import Profile, Session, current
 from jitgate.cli.service import LIST_MAX, Service, signed_in
@@ -33,13 +33,15 @@ def ls(options: Options, everything: bool) -> None:  # noqa: FBT001  # click giv
     with signed_in(current(options), options) as service:
         found = [(row, as_host(row)) for row in rows(service.get("/v1/hosts", limit=LIST_MAX), "hosts")]
     kept = [(row, host) for row, host in found if everything or host.permitted]
+    several = len({host.realm for _, host in kept}) > 1
     lines = []
     for row, host in kept:
         labels = " ".join(f"{key}={text(as_row(row.get('labels')), key)}" for key in sorted(as_row(row.get("labels"))))
         notes = [f"{login.name}: {login.why}" for login in host.logins if login.why]
         note = "; ".join(notes) if len(host.logins) > 1 else "".join(login.why for login in host.logins)
-        lines.append((host.name, " ".join(host.permitted), labels, note))
-    data(options, [row for row, _ in kept], table(("NAME", "LOGINS", "LABELS", "NOTE"), lines))
+        lines.append((host.name, *(host.realm,) * several, " ".join(host.permitted), labels, note))
+    head = ("NAME", *("REALM",) * several, "LOGINS", "LABELS", "NOTE")
+    data(options, [row for row, _ in kept], table(head, lines))
     if not kept:
         say(
             options,
@@ -62,6 +64,7 @@ _CONNECT_EXAMPLES = """
 @click.option("--ticket", metavar="TEXT", help="The ticket it is for, where a role's condition asks for one.")
 @click.option("--minutes", type=click.IntRange(1, 60 * 24 * 366), help="For how long at most; the role may give less.")
 @click.option("--role", metavar="ROLE", help="Under which role, if several would do.")
+@realm_option
 @click.option("--direct", is_flag=True, help="Dial the machine itself, not through the gateway.")
 @click.option("--print", "only_print", is_flag=True, help="Print the ssh command instead of running it.")
 @click.pass_context
@@ -75,6 +78,7 @@ def connect(
     ticket: str | None,
     minutes: int | None,
     role: str | None,
+    realm: str | None,
     direct: bool,
     only_print: bool,
 ) -> None:
@@ -84,7 +88,7 @@ def connect(
     a shell. The exit status is ssh's: that of the remote command, or 255 if the connection failed.
     """
     options: Options = ctx.obj
-    wish = access.parse_wish(access.Wish(name, login, role, reason, minutes, ticket))
+    wish = access.parse_wish(access.Wish(name, login, role, reason, minutes, ticket, realm))
     ready = access.while_signed_in(options, partial(_prepare, wish, options))
     host, grant = ready.host, ready.grant
     remote = remote_command(ctx)

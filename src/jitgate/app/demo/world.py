@@ -117,7 +117,7 @@ def open_world(folder: Path, *, dex: bool = False) -> Iterator[World]:
         for name, (logins, labels) in HOSTS.items():
             host = local_sshd.start(folder / name, name, logins, programs)
             stack.callback(host.stop)
-            _trust(settings, host, labels, folder / f"{name}.trust")
+            trust_host(settings, host, labels, folder / f"{name}.trust")
             hosts[name] = host
         yield World(folder, config, settings, login_url(settings), people, hosts, peers)
 
@@ -226,10 +226,13 @@ def _from_dex(folder: Path, name: str, groups: tuple[str, ...], password: Secret
     return Member(name, groups, admin=False, password=password, totp_secret=Secret(""), home=home)
 
 
-def _trust(settings: Settings, host: LocalHost, labels: Mapping[str, str], trust_file: Path) -> None:
+def trust_host(
+    settings: Settings, host: LocalHost, labels: Mapping[str, str], trust_file: Path, *, realm: str = "default"
+) -> None:
     """What an owner does for each host: `jitgate host add` on the server, `jitgate host trust` on the host."""
     told = {
         "name": host.name,
+        "realm": realm,
         "address": host.address,
         "port": host.port,
         "logins": list(host.logins),
