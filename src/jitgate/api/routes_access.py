@@ -70,7 +70,7 @@ async def get_grants(request: Request, caller: SignedIn, *, all: bool = False, e
 
 @router.post("/grants/{grant_id}/end")
 async def post_end(request: Request, grant_id: str, body: EndGrantRequest, caller: Proved) -> Json:
-    """End a grant; the answer lists the certificates that were out, which hosts without an agent take until they end."""
+    """End a grant; the answer lists the certificates that were out: hosts without an agent take them until they end."""
     outside = outside_of(request)
     ended = await grants.end_grant(outside, caller, grant_id, body.reason)
     return {

@@ -56,5 +56,6 @@ def end(options: Options, id: str, reason: str | None) -> None:  # noqa: A002  #
     for row in rows(answer, "certificates"):
         ends = parse(text(row, "valid_before"))
         if ends > now:
-            say(options, f"certificate {text(row, 'serial')} is revoked; hosts without an agent take it until {until(ends, now)}")
+            serial, until_then = text(row, "serial"), until(ends, now)
+            say(options, f"certificate {serial} is revoked; hosts without an agent take it until {until_then}")
     data(options, answer, ())
