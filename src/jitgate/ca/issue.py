@@ -3,7 +3,8 @@
 Rules, in order:
 1. The body is built from the spec and nothing else; its type refuses what no certificate may say.
 2. The signer signs the bytes, or refuses; a refusal is `Denied` with the signer's own words, or `SerialUsed`.
-3. The signature must hold by the key that the spec names; another key's signature is a crash, not a certificate.
+3. That the signature holds, by the key that the spec names, the signer has verified before it answered: it is there
+   that a fault while signing has to be noticed, and what does not hold opens nothing. Here its form is checked.
 4. What was signed is parsed again and compared with the spec, field by field.
 """
 
@@ -40,7 +41,7 @@ async def issue(spec: CertSpec, serial: int, nonce: bytes, signer: Signer) -> Is
     if isinstance(answer, SignerRefusal):
         raise _refused(answer)
     try:
-        certificate = join(tbs, answer)
+        certificate = join(tbs, answer, vouched=True)
     except BadInput as error:
         raise NotWhatWasAsked(f"the signer's signature is not taken: {error.what}") from None
     if certificate.body != body or certificate.nonce != nonce:

@@ -163,7 +163,7 @@ class Signer(Protocol):
     async def keys(self) -> HeldKeys: ...
 
     async def sign(self, requests: Sequence[SignRequest]) -> list[bytes | SignerRefusal]:
-        """An SSH signature blob or a refusal for each request, in their order."""
+        """An SSH signature blob or a refusal for each request, in their order. What it gives, it has verified."""
         ...
 
     async def checkpoint(self, body: bytes) -> bytes | SignerRefusal:

@@ -11,7 +11,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-_SIGNATURE_BYTES: Final = 64
+SIGNATURE_BYTES: Final = 64
 
 Verify = Callable[[bytes, bytes, bytes], None]
 """Key, signature of 64 bytes, data. Raises `InvalidSignature`."""
@@ -25,7 +25,7 @@ class Ed25519Key:
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Raises `InvalidSignature`, also for one that is not 64 bytes long."""
-        if len(signature) != _SIGNATURE_BYTES:
+        if len(signature) != SIGNATURE_BYTES:
             raise InvalidSignature
         verifier()(self.raw, signature, data)
 

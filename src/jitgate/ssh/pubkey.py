@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from jitgate.core.text import shown
 from jitgate.ssh.material import MAX_KEY, Algorithm, known_algorithm, material
-from jitgate.ssh.signature import BadSignature, verify
+from jitgate.ssh.signature import BadSignature, check_form, verify
 from jitgate.ssh.wire import FormatError, check_comment, from_base64, split_line, to_base64
 
 __all__ = ["Algorithm", "BadSignature", "PublicKey", "parse_public_key", "parse_public_key_line"]
@@ -43,6 +43,10 @@ class PublicKey:
         checked PIN or fingerprint (other keys then fail).
         """
         verify(material(self.blob), signature, data, require_user_verification=require_user_verification)
+
+    def check_form(self, signature: bytes) -> None:
+        """Nothing if the SSH signature blob is one that this key could have made, over whatever; else as `verify`."""
+        check_form(material(self.blob), signature)
 
 
 @lru_cache(maxsize=1024)  # as `material`: the same few keys again and again

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 
 from jitgate.core.errors import BadInput
-from jitgate.ssh.ed25519 import Ed25519Key
+from jitgate.ssh.ed25519 import SIGNATURE_BYTES, Ed25519Key
 from jitgate.ssh.material import Algorithm, Material
 from jitgate.ssh.wire import FormatError, Reader, put_uint32
 
@@ -38,6 +38,24 @@ class BadSignature(BadInput):
 
 def verify(by: Material, signature: bytes, data: bytes, *, require_user_verification: bool) -> None:
     """Nothing if `signature` holds; else `BadSignature`, or `FormatError` for bytes that are no signature."""
+    name, value, data = _taken_apart(by, signature, data, require_user_verification=require_user_verification)
+    try:
+        _verify(by, name, value, data)
+    except InvalidSignature:
+        raise BadSignature("the signature does not hold") from None
+
+
+def check_form(by: Material, signature: bytes) -> None:
+    """As `verify`, but for whether it holds: bytes that a signature by that key could be."""
+    _, value, _ = _taken_apart(by, signature, b"", require_user_verification=False)
+    if isinstance(by.key, Ed25519Key) and len(value) != SIGNATURE_BYTES:
+        raise FormatError(f"an Ed25519 signature has {len(value)} bytes")
+
+
+def _taken_apart(
+    by: Material, signature: bytes, data: bytes, *, require_user_verification: bool
+) -> tuple[str, bytes, bytes]:
+    """Type and value of a signature blob, and what such a key signs for `data`."""
     if len(signature) > MAX_SIGNATURE:
         raise FormatError(f"a signature has {len(signature)} bytes, more than {MAX_SIGNATURE}")
     reader = Reader(signature)
@@ -53,10 +71,7 @@ def verify(by: Material, signature: bytes, data: bytes, *, require_user_verifica
     elif require_user_verification:
         raise BadSignature("only a security key can say that its user was verified")
     reader.end()
-    try:
-        _verify(by, name, value, data)
-    except InvalidSignature:
-        raise BadSignature("the signature does not hold") from None
+    return name, value, data
 
 
 def _checked_by_touch(reader: Reader, application: str, data: bytes, *, require_user_verification: bool) -> bytes:

@@ -11,8 +11,8 @@ from jitgate.ca.issue import NotWhatWasAsked, SerialUsed, issue
 from jitgate.ca.model import CertSpec, SignerRefusal, SignRequest
 from jitgate.ca.shape import shape
 from jitgate.core.errors import Denied
-from jitgate.ssh.cert import CertificateBody, join, parse_to_be_signed, to_be_signed
-from jitgate.ssh.wire import FormatError
+from jitgate.ssh.cert import CertificateBody, join, to_be_signed
+from jitgate.ssh.wire import FormatError, put_string
 
 SPEC = shape(GRANT, WEB1, public("laptop"), public("user"), NOW)
 
@@ -26,24 +26,18 @@ class WrongSigner(MemorySigner):
         return [self._wrong(request) for request in requests] * self._times
 
 
-def _of_another_body(request: SignRequest) -> bytes:
-    body, nonce = parse_to_be_signed(request.tbs)
-    return private("user").sign(to_be_signed(replace(body, principals=("root@host:web1",)), nonce))
-
-
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda request: private("host").sign(request.tbs),
-        lambda _: private("user").sign(b"something else"),
-        _of_another_body,
         lambda request: private("user").sign(request.tbs) + b"\0",
         lambda request: private("user").sign(request.tbs)[:-1],
+        lambda request: put_string("ssh-ed25519") + put_string(private("user").sign(request.tbs)[-63:]),
+        lambda request: put_string("rsa-sha2-512") + private("user").sign(request.tbs)[15:],
         lambda _: b"",
     ],
-    ids=["another key", "other bytes", "another body", "more bytes", "fewer bytes", "nothing"],
+    ids=["more bytes", "fewer bytes", "a short one", "another type", "nothing"],
 )
-def test_an_answer_that_is_no_signature_over_the_question_gives_nothing(answer):
+def test_an_answer_that_is_no_signature_gives_nothing(answer):
     with pytest.raises(NotWhatWasAsked):
         finish(issue(SPEC, 7, bytes(32), WrongSigner(answer)))
 
@@ -53,7 +47,7 @@ def test_a_codec_that_reads_something_else_than_it_wrote_gives_nothing(field, mo
     other = replace(SPEC, principals=("root@host:web1",)) if field == "body" else SPEC
     tbs = to_be_signed(other.body(7), bytes(32) if field == "body" else b"n" * 32)
     wrong = join(tbs, private("user").sign(tbs))
-    monkeypatch.setattr(module, "join", lambda *_: wrong)
+    monkeypatch.setattr(module, "join", lambda *_, **__: wrong)
     with pytest.raises(NotWhatWasAsked, match="differs"):
         finish(issue(SPEC, 7, bytes(32), MemorySigner()))
 

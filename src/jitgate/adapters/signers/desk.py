@@ -298,10 +298,13 @@ _MOUNT: Final = "an owner adds [[mount]] to signer.toml: docs/vault.md"
 
 
 def _sign(key: SigningKey, data: bytes) -> bytes | SignerRefusal:
+    """Verified before it leaves: a faulty signature could tell the private half to whoever sees it, and no one does."""
     try:
-        return key.sign(data)
-    except Error as error:  # its keeper's; a key in our own memory has none
+        signature = key.sign(data)
+        key.public.verify(signature, data)
+    except Error as error:
         return SignerRefusal("custody", error.what, error.hint)
+    return signature
 
 
 _NO_AGENTS: Final = SignerRefusal("no_agents", "signer.toml has no [root] and [online]", "see docs/agents.md")

@@ -1,5 +1,6 @@
 """What the signer remembers, and that nothing is signed that is not in the list."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from tests.unit.ca.samples import GRANT, NOW, RULES, WEB1, MemorySigner, finish,
 from tests.unit.ssh.made import Made, string
 from tests.unit.ssh.raw import FOREVER, Raw, option, strings
 
+from jitgate.adapters.custody.port import SigningKey
 from jitgate.adapters.signers import desk as module
 from jitgate.adapters.signers.desk import Desk
 from jitgate.ca import signed
@@ -168,6 +170,39 @@ def test_the_list_is_written_before_the_signature():
     last = parse_line(signer.lines[-1])
     assert isinstance(last, SignedEntry)
     assert last.serial == 5
+
+
+class Faulty:
+    """A key whose second signature is made wrongly, as a fault of memory or processor would."""
+
+    def __init__(self, wrong: Callable[[bytes], bytes]) -> None:
+        self.public, self._wrong, self._signed = public("user"), wrong, 0
+
+    def sign(self, data: bytes) -> bytes:
+        self._signed += 1
+        return self._wrong(data) if self._signed == 2 else private("user").sign(data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda _: private("user").sign(b"something else"),
+        lambda data: private("host").sign(data),
+        lambda data: private("user").sign(data)[:-1] + b"\0",
+        lambda data: private("user").sign(data) + b"\0",
+        lambda _: b"",
+    ],
+    ids=["other bytes", "another key", "a wrong bit", "more bytes", "nothing"],
+)
+def test_a_signature_that_does_not_hold_does_not_leave(wrong):
+    keys: dict[str, SigningKey] = {**ALL, "user": Faulty(wrong)}
+    desk = Desk(RULES, keys, NOTHING, lambda _: None, clock=lambda: NOW, tick=lambda: 0)
+    first, second, third = desk.sign([order(1), order(2), order(3)])
+    assert isinstance(second, SignerRefusal)
+    assert second.code == "custody"
+    for request, signature in ((order(1), first), (order(3), third)):
+        assert isinstance(signature, bytes)
+        public("user").verify(signature, request.tbs)
 
 
 def test_a_rate_is_kept_for_each_key_and_burns_no_serial():
