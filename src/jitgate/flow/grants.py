@@ -16,7 +16,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
 from jitgate.grants.lifecycle import end, is_active, open_grant, state
-from jitgate.grants.model import Grant, Target
+from jitgate.grants.model import ANY_HOST, Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
 from jitgate.policy.decide import decide
 from jitgate.policy.model import Ask, Deny, Facts, HostFacts, NeedsApproval, Permit
@@ -238,7 +238,7 @@ def _end(tx: Tx, grant: Grant, actor: Actor, why: str, now: Micros, *, reason: s
             now,
             grant.realm,
             actor,
-            target=f"{target.login}@host:{target.host}",
+            target=f"role:{grant.role}" if target.host == ANY_HOST else f"{target.login}@host:{target.host}",
             grant=grant.id,
             subject=grant.person_id,
             subject_name=grant.holder.name,
