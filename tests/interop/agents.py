@@ -43,6 +43,11 @@ def agent(
     )
 
 
+def join_with(host: LocalHost, token: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """By a real service's token."""
+    return agent(host, "join", *arguments, *where(host), stdin=token + "\n")
+
+
 def join(
     host: LocalHost, service: Enroller, *arguments: str, environment: dict[str, str] | None = None, reload: str = ""
 ) -> subprocess.CompletedProcess[str]:
