@@ -39,6 +39,14 @@ _REVOKE = {
     "ls": Entry("What was revoked.", "revoke:ls"),
     "show": Entry("How far hosts know of it.", "revoke:show"),
 }
+_HOSTS = {
+    "add": Entry("A one-time token for a host to join with.", "hosts:add"),
+    "approve": Entry("Let in one that waits.", "hosts:approve"),
+    "ls": Entry("All hosts, and how their agents are.", "hosts:ls"),
+    "show": Entry("One host, and what its agent said.", "hosts:show"),
+    "label": Entry("Change what roles may ask for.", "hosts:label"),
+    "rm": Entry("Forget one.", "hosts:rm"),
+}
 _KEYS = {
     "ls": Entry("Your registered keys.", "keys:ls"),
     "add": Entry("Register another.", "keys:add"),
@@ -71,6 +79,11 @@ _COMMANDS = {
         "Take back what was given, and see that hosts know.",
         below=_REVOKE,
         examples="jitctl revoke key ~/.ssh/id_ed25519.pub\njitctl revoke person alice --reason 'laptop stolen'",
+    ),
+    "hosts": Entry(
+        "For administrators: hosts and their agents.",
+        below=_HOSTS,
+        examples="jitctl hosts add web1 --login ubuntu\njitctl hosts ls",
     ),
     "keys": Entry("Your registered public keys.", below=_KEYS, examples="jitctl keys ls"),
     "identities": Entry(
