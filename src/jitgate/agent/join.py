@@ -26,6 +26,7 @@ from typing import Final
 
 from jitgate import __version__
 from jitgate.agent import doctor, durable, held, hostkey, obey, pins, tls
+from jitgate.agent.dialback import local_sshd
 from jitgate.agent.doctor import Level
 from jitgate.agent.held import Held
 from jitgate.agent.pins import Gateway, Pins
@@ -196,6 +197,7 @@ def _take(place: Place, token: JoinToken, path: Path, key_line: str, unverified:
         gateways=tuple(fields.each("gateways", pins.MAX_GATEWAYS, _gateway, least=1)),
         host_key=path,
         sshd=place.sshd,
+        sshd_at=str(local_sshd(place.sshd.effective()) or ""),
     )
     if (host.text("name", 63), host.text("realm", 32)) != (token.name, token.realm):
         raise BadInput("the service answers for another host than the token's", code="other_host")

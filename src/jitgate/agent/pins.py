@@ -47,7 +47,8 @@ class Gateway:
 class Pins:
     """`root`: signs trust lists. `tls_pin`: `sha256=HEX` of the service's TLS authority, or empty for public trust.
 
-    `host_key`: the private key's path. `sshd`: which sshd this is about. The constructor checks every field.
+    `host_key`: the private key's path. `sshd`: which sshd this is about. `sshd_at`: where it listens, for connections
+    that are dialled back (dialback.py); empty: none are. The constructor checks every field.
     """
 
     url: str
@@ -61,6 +62,7 @@ class Pins:
     gateways: tuple[Gateway, ...]
     host_key: Path
     sshd: Sshd
+    sshd_at: str = ""
 
     def __post_init__(self) -> None:
         check_name("realm", self.realm)
@@ -109,6 +111,7 @@ def write(path: Path, pins: Pins) -> None:
                 "etc": str(sshd.etc),
                 "sshd": sshd.program,
                 "reload": sshd.reload,
+                **({"sshd_at": pins.sshd_at} if pins.sshd_at else {}),
             }.items()
         ),
         f"logins = [{', '.join(map(_text, pins.logins))}]",
@@ -132,7 +135,8 @@ def read(path: Path) -> Pins:
         if not all(isinstance(login, str) for login in logins):
             raise BadInput(f"{path}: logins is not a list of texts", _HINT)
         texts = {name: _as_text(found, name) for name in _TEXTS}
-        if unknown := sorted(found.keys() - _TEXTS):
+        at = _as_text(found, _AT) if _AT in found else ""
+        if unknown := sorted(found.keys() - _TEXTS - {_AT}):
             raise BadInput(f"{path} has an unknown line: {shown(unknown[0])}", f"known are: {' '.join(sorted(_TEXTS))}")
         return Pins(
             url=texts["url"],
@@ -146,11 +150,13 @@ def read(path: Path) -> Pins:
             gateways=tuple(Gateway(each["address"], each["port"], each["server_name"]) for each in gateways),
             host_key=Path(texts["host_key"]),
             sshd=Sshd(Path(texts["etc"]), texts["sshd"], texts["reload"]),
+            sshd_at=at,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} cannot be read: {shown(str(error))}", _HINT) from None
 
 
+_AT: Final = "sshd_at"
 _TEXTS: Final = frozenset(
     "url installation realm host_id host root tls_pin host_key etc sshd reload".split()  # noqa: SIM905  # reads better
 )

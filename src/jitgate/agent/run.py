@@ -15,6 +15,7 @@ from typing import Final
 from jitgate import __version__
 from jitgate.agent import durable, exclusive, held, hostkey, link, pins, tls
 from jitgate.agent.agent import Agent
+from jitgate.agent.dialback import Dialler, parse_at
 from jitgate.agent.link import Backoff, Link
 from jitgate.agent.pins import Gateway
 from jitgate.agent.place import Place
@@ -56,6 +57,13 @@ async def _run(agent: Agent, place: Place) -> None:
     async def dialled(gateway: Gateway) -> Link:
         authority = await asyncio.to_thread(tls.authority_of, told.url, told.tls_pin, place.authority)
         return await link.open_link(gateway, told, agent.key, authority, agent.have(), agent.clock)
+
+    authority = partial(tls.authority_of, told.url, told.tls_pin, place.authority)
+    try:
+        if told.sshd_at:
+            agent.on_dial = Dialler(parse_at(told.sshd_at), authority, agent.clock, lambda: agent.offset).dial_back
+    except Error as error:  # the machine has another address since
+        agent.trouble("dialback", error.what)
 
     async with asyncio.TaskGroup() as group:
         for gateway in told.gateways[:GATEWAYS]:

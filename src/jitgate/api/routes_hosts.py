@@ -1,6 +1,6 @@
 """Hosts that join, and what admins do with them. Joining itself is open to everybody: the token and the key decide."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -36,6 +36,7 @@ class TokenRequest(_Request):
     realm: Realm = DEFAULT_REALM
     address: Annotated[str, StringConstraints(max_length=255)] = ""
     port: int = 22
+    reach: Literal["dial", "agent"] = "dial"
     labels: dict[str, str] = Field(default={}, max_length=LABELS_MAX)
     minutes: int = TOKEN_LIFE // MINUTE
     again: bool = False
@@ -65,7 +66,7 @@ class LabelRequest(_Request):
 @router.post("/tokens", status_code=201)
 async def post_token(request: Request, body: TokenRequest, caller: Proved) -> Json:
     """Admins: a one-time token, by which a host of that name may join. It is shown once."""
-    terms = HostTerms(body.realm, body.name, body.address, body.port, body.labels, tuple(body.logins))
+    terms = HostTerms(body.realm, body.name, body.address, body.port, body.labels, tuple(body.logins), body.reach)
     life = body.minutes * MINUTE
     token, kept = await joining.invite_host(outside_of(request), caller, terms, again=body.again, life=life)
     return {

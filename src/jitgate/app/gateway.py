@@ -10,6 +10,7 @@ from jitgate.app.tls import load_certificate, login_url
 from jitgate.flow.outside import Outside
 from jitgate.gateway.agent_link import agent_context
 from jitgate.gateway.agents import Agents
+from jitgate.gateway.dialback import Dialbacks, dialback_context
 from jitgate.gateway.handshake import tunnel_context
 from jitgate.gateway.tunnel import Tunnels
 from jitgate.sessions.path import AgentGateway, AgentWay, GatewayPath
@@ -42,14 +43,18 @@ def agent_way(settings: Settings) -> AgentWay | None:
     return AgentWay(url, pin, gateways)
 
 
-async def open_agents(settings: Settings, outside: Outside) -> Agents | None:
-    """None where agents cannot reach us, or the signer has no keys for them."""
+async def open_agents(settings: Settings, outside: Outside, tunnels: Tunnels | None) -> Agents | None:
+    """None where agents cannot reach us, or the signer has no keys for them. The tunnels learn of the way back."""
     if outside.agents is None or (await outside.signer.keys()).agents is None:
         return None
     context = agent_context()
     load_certificate(context, settings, outside.clock())
     agents = Agents(outside, context)
     await agents.start()
+    if tunnels:
+        context = dialback_context()
+        load_certificate(context, settings, outside.clock())
+        tunnels.dialbacks = Dialbacks(agents, context, outside.clock, outside.random, outside.new_id)
     return agents
 
 
@@ -66,5 +71,6 @@ async def open_tunnels(settings: Settings, outside: Outside, telemetry: Telemetr
 
 def contexts(tls: ssl.SSLContext | None, tunnels: Tunnels | None, agents: Agents | None) -> list[ssl.SSLContext]:
     """Those that serve the installation's certificate."""
-    found = (tls, tunnels.context if tunnels else None, agents.context if agents else None)
+    dialbacks = tunnels.dialbacks.context if tunnels and tunnels.dialbacks else None
+    found = (tls, tunnels.context if tunnels else None, agents.context if agents else None, dialbacks)
     return [each for each in found if each is not None]

@@ -35,10 +35,14 @@ def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None, ag
     handlers: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.HTTP: plain}
     if settings.url.startswith("https:"):
         handlers |= {Carries.TLS: http.take_tls, Carries.HTTP: plain if is_loopback(host) else _refuse_plain}
+    ours: dict[Carries, Handler] = {}
     if tunnels:
-        handlers[Carries.TUNNEL] = tunnels.take
+        ours[Carries.TUNNEL] = tunnels.take
+        if tunnels.dialbacks:
+            ours[Carries.DIALBACK] = tunnels.dialbacks.take
     if agents:
-        handlers[Carries.AGENT] = agents.take
+        ours[Carries.AGENT] = agents.take
+    handlers |= ours
     ports = [Port(open_listener(host, number), handlers, gateway.proxies if gateway.proxy_on == "all" else ())]
     if tunnels and gateway.listen:
         try:
@@ -48,7 +52,7 @@ def open_ports(settings: Settings, http: HttpServer, tunnels: Tunnels | None, ag
             raise
         own: dict[Carries, Handler] = {Carries.SSH: refuse_ssh, Carries.TLS: tunnels.take}
         if agents:
-            own |= {Carries.TUNNEL: tunnels.take, Carries.AGENT: agents.take}
+            own |= ours
         ports.append(Port(listener, own, gateway.proxies))
     return ports
 

@@ -181,7 +181,9 @@ def _decide(
         return waiting.terms, waiting.how
     token = tx.join_tokens.by_hash(hashed) if hashed != NO_TOKEN else None
     if token is None and not asked.secret and standing and standing.key == key:
-        terms = HostTerms(realm, name, standing.address, standing.port, standing.labels, standing.logins)
+        terms = HostTerms(
+            realm, name, standing.address, standing.port, standing.labels, standing.logins, standing.reach
+        )
         return Waiting(terms, key, "key", asked.source, now)
     if token is None or (token.terms.realm, token.terms.name) != (realm, name) or token.expires_at <= now:
         raise BadInput("no token in force for this name", code="join_token")
@@ -225,6 +227,7 @@ async def _let_in(outside: Outside, asked: JoinAsked, key: PublicKey, terms: Hos
         standing.logins if standing and same else terms.logins,
         key,
         standing.added_at if standing and same else now,
+        standing.reach if standing and same else terms.reach,
     )
 
     def check(there: Host | None) -> Error | None:
@@ -275,7 +278,18 @@ async def tell_host(outside: Outside, added: AddedHost) -> Joined:
 def _check_terms(outside: Outside, terms: HostTerms, any_key: PublicKey) -> None:
     """By the rules that a host has, with a key and, where it is missing, an address in the place of its own."""
     now, address = outside.clock(), terms.address or "192.0.2.1"
-    Host(outside.new_id(now), terms.realm, terms.name, address, terms.port, terms.labels, terms.logins, any_key, now)
+    Host(
+        outside.new_id(now),
+        terms.realm,
+        terms.name,
+        address,
+        terms.port,
+        terms.labels,
+        terms.logins,
+        any_key,
+        now,
+        terms.reach,
+    )
 
 
 async def _refuse(outside: Outside, asked: JoinAsked, error: Error) -> None:

@@ -33,15 +33,22 @@ class Question:
 
 
 def tunnel_context(certificate: ssl.SSLContext | None = None) -> ssl.SSLContext:
-    """A context for the tunnel: TLS 1.3 only, our one protocol, no tickets of TLS's own (nobody comes back by them)."""
+    """A context for the tunnel."""
+    return only(TUNNEL.decode(), certificate)
+
+
+def only(protocol: str, certificate: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    """A context for TLS 1.3 only, one protocol, no tickets of TLS's own (nobody comes back by them)."""
     context = certificate or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    context.set_alpn_protocols([TUNNEL.decode()])
+    context.set_alpn_protocols([protocol])
     return context
 
 
-async def shake_hands(connection: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+async def shake_hands(
+    connection: socket.socket, context: ssl.SSLContext, protocol: str = TUNNEL.decode()
+) -> ssl.SSLSocket:
     """TLS on an accepted, non-blocking socket, which is the result's from now on. Raises `OSError`, `BadInput`."""
     tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
     try:
@@ -49,7 +56,7 @@ async def shake_hands(connection: socket.socket, context: ssl.SSLContext) -> ssl
     except BaseException:
         tls.close()
         raise
-    if tls.selected_alpn_protocol() != TUNNEL.decode():
+    if tls.selected_alpn_protocol() != protocol:
         tls.close()
         raise BadInput("not the tunnel's protocol", "use jitctl", code="tunnel_protocol")
     return tls
@@ -57,19 +64,27 @@ async def shake_hands(connection: socket.socket, context: ssl.SSLContext) -> ssl
 
 async def read_question(tls: ssl.SSLSocket) -> Question:
     """Raises `OSError`, `BadInput` (`tunnel_protocol`)."""
-    size = int.from_bytes(await _exactly(tls, _LENGTH), "big")
-    if not 0 < size <= QUESTION_MAX:
-        raise _malformed(f"a question of {size} bytes")
-    try:
-        said = json.loads(await _exactly(tls, size))
-    except (ValueError, RecursionError):  # no JSON, no UTF-8
-        raise _malformed("a question that is no JSON") from None
-    if not isinstance(said, dict) or said.get("v") != 1:
+    said = await read_document(tls, QUESTION_MAX)
+    if said.get("v") != 1:
         raise _malformed("a question of another version")
     ticket, host = said.get("ticket"), said.get("host")
     if not isinstance(ticket, str) or not isinstance(host, str) or len(ticket) > TICKET_MAX or len(host) > HOST_MAX:
         raise _malformed("a question without ticket and host")
     return Question(ticket, host)
+
+
+async def read_document(tls: ssl.SSLSocket, most: int) -> dict[str, Any]:
+    """An object of at most so many bytes. Raises `OSError`, `BadInput` (`tunnel_protocol`)."""
+    size = int.from_bytes(await _exactly(tls, _LENGTH), "big")
+    if not 0 < size <= most:
+        raise _malformed(f"a question of {size} bytes")
+    try:
+        said = json.loads(await _exactly(tls, size))
+    except (ValueError, RecursionError):  # no JSON, no UTF-8
+        raise _malformed("a question that is no JSON") from None
+    if not isinstance(said, dict):
+        raise _malformed("a question of another version")
+    return said
 
 
 async def answer(tls: ssl.SSLSocket, verdict: dict[str, Any]) -> None:

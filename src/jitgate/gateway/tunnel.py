@@ -23,6 +23,7 @@ from jitgate.flow import sessions as acts
 from jitgate.flow.outside import Outside
 from jitgate.gateway.carrier import Carrier
 from jitgate.gateway.dial import dial, set_options
+from jitgate.gateway.dialback import Dialbacks, Reached
 from jitgate.gateway.handshake import answer, no, read_question, shake_hands, take_off
 from jitgate.gateway.relay import Relays
 from jitgate.sessions.model import Host
@@ -60,12 +61,14 @@ class _Open:
 
 @dataclass(slots=True)
 class Tunnels:
-    """All tunnels of this process. `name`: what this node is called where people read it."""
+    """All tunnels of this process. `name`: what this node is called where people read it. `dialbacks`: the way to hosts
+    that their agents reach; None where no agent can connect."""
 
     outside: Outside
     context: ssl.SSLContext
     meters: Meters
     name: str
+    dialbacks: Dialbacks | None = None
     _open: dict[str, _Open] = field(default_factory=dict)
     _opening: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -164,12 +167,13 @@ class Tunnels:
         try:
             where = passed.admission.host
             try:
-                host = await self._dial(where)
+                reached = await self._dial(where)
+                host = reached.socket
                 await self._carrier.ready()
             except Error as error:
                 await acts.refuse_session(self.outside, passed.asked, error)
                 raise
-            session = await acts.open_session(self.outside, passed, host.getsockname()[1])
+            session = await acts.open_session(self.outside, passed, reached.port)
             self._open[session.id] = _Open(session)
             self.meters.opened()
             await self._hand_over(tls, host, session)
@@ -192,12 +196,19 @@ class Tunnels:
             if host is not None and (session is None or session.id not in self._open):
                 host.close()
 
-    async def _dial(self, host: Host) -> socket.socket:
+    async def _dial(self, host: Host) -> Reached:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine runs in one
         self._dialling.add(task)
         try:
-            return await dial(host.name, host.address, host.port)
+            if host.reach == "dial":
+                connection = await dial(host.name, host.address, host.port)
+                address, port = connection.getsockname()[:2]
+                return Reached(connection, address, port)
+            if self.dialbacks is None:
+                what = f"{host.name} is reached by its agent, and none can connect to this gateway"
+                raise Unreachable(what, "ask who runs it: it needs an https url", code="host_unreachable")
+            return await self.dialbacks.dial(host)
         finally:
             self._dialling.discard(task)
 

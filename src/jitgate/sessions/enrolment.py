@@ -20,6 +20,7 @@ class HostTerms:
     port: int
     labels: Mapping[str, str]
     logins: tuple[str, ...]
+    reach: str = "dial"
 
 
 @dataclass(frozen=True, slots=True)

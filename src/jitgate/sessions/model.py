@@ -13,6 +13,8 @@ from jitgate.ssh.pubkey import PublicKey
 
 LOGINS_MAX = 64  # accounts on one host that jitgate may open; a principals file is written for each
 LABELS_MAX = 32
+REACHES = ("dial", "agent")
+"""How the gateway gets to a host: it dials the address, or asks the host's agent to dial back."""
 
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -36,6 +38,7 @@ class Host:
         check_name("realm", self.realm)
         check_name("host", self.name)
         check_address(self.address)
+        check_reach(self.reach)
         if not 1 <= self.port <= 65535:  # noqa: PLR2004  # TCP's own range
             raise BadInput(f"not a port: {self.port}", "a number from 1 to 65535")
         if not 1 <= len(self.logins) <= LOGINS_MAX or len(set(self.logins)) != len(self.logins):
@@ -57,6 +60,12 @@ class Host:
 
 def host_alias(realm: str, name: str) -> str:
     return f"{name}.{realm}.jitgate"
+
+
+def check_reach(value: str) -> str:
+    if value not in REACHES:
+        raise BadInput(f"not a way to a host: {shown(value)}", f"one of {', '.join(REACHES)}")
+    return value
 
 
 def host_pattern(realm: str) -> str:

@@ -66,7 +66,6 @@ def test_a_sound_ticket_is_let_through_until_the_grants_end():
         ({"grant": end(opened(), "by an admin", NOW + 1)}, "grant_ended"),
         ({"host": None}, "host_gone"),
         ({"host": replace(HOST, id=GRANT)}, "host_gone"),
-        ({"host": replace(HOST, reach="agent")}, "host_unreachable"),
         ({"host": replace(HOST, logins=("root",))}, "login_refused"),
         ({"policy": None}, "no_policy"),
         ({"policy": policy(WEB.replace("ops", "others"))}, "no_role"),

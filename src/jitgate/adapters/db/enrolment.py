@@ -149,6 +149,7 @@ def _put_terms(terms: HostTerms) -> dict[str, object]:
         "name": terms.name,
         "address": terms.address,
         "port": terms.port,
+        "reach": terms.reach,
         "labels": json.dumps(dict(terms.labels), sort_keys=True),
         "logins": json.dumps(terms.logins),
     }
@@ -156,7 +157,7 @@ def _put_terms(terms: HostTerms) -> dict[str, object]:
 
 def _terms(row: Row[Any]) -> HostTerms:
     logins = tuple(json.loads(row.logins))
-    return HostTerms(row.realm_id, row.name, row.address, row.port, json.loads(row.labels), logins)
+    return HostTerms(row.realm_id, row.name, row.address, row.port, json.loads(row.labels), logins, row.reach)
 
 
 def _waiting(row: Row[Any]) -> Waiting:

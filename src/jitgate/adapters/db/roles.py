@@ -28,6 +28,7 @@ _CHANGES: Mapping[str, str] = {
     "host_state": "node_id connected_at seen_at agent bundle bundle_epoch bundle_counter bundle_at trust_epoch "
     "trust_counter trust_at krl clock_off problems host_id realm_id",
     "host_waiting": "approved_at",
+    "host_login": "ended_at kill_at",
     "join_token": "used_at used_by",
     "lease": "holder until",
     "log_state": "frontier",
@@ -47,6 +48,7 @@ _MADE_BY_INIT = frozenset({"log_state"})
 _REMOVED = frozenset(
     {
         "device_sign_in",
+        "host_login",
         "host_waiting",
         "identity",
         "join_token",
@@ -62,8 +64,8 @@ _GATEWAY_READS = TABLES - {
     *("credential", "device_sign_in", "identity", "join_token", "throttle", "used_proof", "outbox", "due_event"),
     *vault_tables.CHANGES,
 }
-_GATEWAY_WRITES = ("event", "host_state", "session", "node")
-_GATEWAY_CHANGES = {name: _CHANGES[name] for name in ("host_state", "log_state", "node", "session")}
+_GATEWAY_WRITES = ("event", "host_login", "host_state", "session", "node")
+_GATEWAY_CHANGES = {name: _CHANGES[name] for name in ("host_login", "host_state", "log_state", "node", "session")}
 _AUDITOR_READS = ("event", "checkpoint", "log_state", "node")
 
 ROLES = ("api", "gateway", "auditor", "eraser")

@@ -375,7 +375,8 @@ session = Table(
     _ref("node_id", "node.id", index=False),
     Column("target", String(128), nullable=False),
     Column("source", String(64), nullable=False),
-    Column("port", Integer, nullable=False),  # the gateway's own, towards the host
+    Column("port", Integer, nullable=False),  # where the host sees it come from: the gateway's own, or its agent's
+    Column("via", String(64), nullable=False, server_default=""),  # and the address
     _when("started_at"),
     _when("ends_at"),
     _when("ended_at", nullable=True),
@@ -384,6 +385,24 @@ session = Table(
     Column("down", BigInteger, nullable=False),
     _when("kill_at", nullable=True),
 )
+# Who logged in on a host, as its agent reports it; `session_id` empty: not through a gateway.
+host_login = Table(
+    "host_login",
+    metadata,
+    Column("host_id", String(26), ForeignKey("host.id"), primary_key=True),
+    Column("id", String(26), primary_key=True),  # the agent's
+    _realm(),
+    Column("session_id", String(26), nullable=False),
+    Column("login", String(32), nullable=False),
+    Column("key_id", String(255), nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("port", Integer, nullable=False),
+    _when("began_at"),
+    _when("ended_at", nullable=True),
+    _when("kill_at", nullable=True),  # the agent is to end it
+)
+Index("ix_host_login_session", host_login.c.session_id)
 Index("ix_session_person", session.c.person_id, session.c.id)
 Index(
     "ix_session_open",
@@ -465,6 +484,7 @@ join_token = Table(
     Column("name", String(64), nullable=False),
     Column("address", String(255), nullable=False),  # empty: the one that the host joins from
     Column("port", Integer, nullable=False),
+    Column("reach", String(16), nullable=False, server_default="dial"),
     Column("labels", Text, nullable=False),
     Column("logins", Text, nullable=False),
     Column("again", Boolean, nullable=False),  # may take the place of a host of that name
@@ -484,6 +504,7 @@ host_waiting = Table(
     Column("how", String(16), nullable=False),  # token | key | oidc
     Column("address", String(255), nullable=False),
     Column("port", Integer, nullable=False),
+    Column("reach", String(16), nullable=False, server_default="dial"),
     Column("labels", Text, nullable=False),
     Column("logins", Text, nullable=False),
     Column("source", String(64), nullable=False),
