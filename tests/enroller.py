@@ -3,7 +3,8 @@
 Formats, signatures and TLS are the real ones; there is no database behind it, so that a test says what the service
 says, and when. The keys are those of tests.unit.agent.trusts.
 
-    python -m tests.enroller FOLDER HOST LOGIN...   writes FOLDER/token, and revokes serial 7 at each SIGUSR1
+    python -m tests.enroller FOLDER HOST LOGIN...   with the keys FOLDER/{user,host}_ca; writes FOLDER/token, and
+                                                    revokes serial 7 at SIGUSR1
 """
 
 import asyncio
@@ -60,7 +61,7 @@ from jitgate.ssh import sshsig
 from jitgate.ssh.cert import CertType
 from jitgate.ssh.krl import Certificates, Krl, dump_krl
 from jitgate.ssh.krl_serials import Serials
-from jitgate.ssh.private import SoftwareKey, generate_ed25519
+from jitgate.ssh.private import SoftwareKey, generate_ed25519, load_private_key
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 from jitgate.ssh.wire import Reader
 
@@ -86,6 +87,8 @@ class Enroller:
     folder: Path
     host: str
     logins: tuple[str, ...]
+    user_ca: SoftwareKey = USER_CA
+    host_ca: SoftwareKey = HOST_CA
     root: SoftwareKey = field(default_factory=generate_ed25519)
     online: SoftwareKey = field(default_factory=generate_ed25519)
     secret: Secret[str] = field(default_factory=lambda: Secret(os.urandom(32).hex()))
@@ -115,7 +118,7 @@ class Enroller:
         now, installation, host_id = system_clock(), new_id(system_clock(), os.urandom), new_id(1, os.urandom)
         self.krl = krl_of()
         self.trust = TrustList(
-            installation, "default", (1, 1), now, (USER_CA.public,), (HOST_CA.public,), (), self.online.public
+            installation, "default", (1, 1), now, (self.user_ca.public,), (self.host_ca.public,), (), self.online.public
         )
         version, ends = (1, 1, now), now + 7 * DAY
         self.bundle = Bundle(installation, "default", host_id, self.host, version, now, ends, krl_digest(self.krl))
@@ -178,7 +181,7 @@ class Enroller:
     def revoke(self, *serials: int, epoch: int | None = None, **changed: object) -> Bundle:
         """A newer bundle whose list holds these serials, sent to whoever is connected."""
         now = max(system_clock(), self.bundle.made_at + 1)
-        self.krl = krl_of(*serials)
+        self.krl = krl_of(*serials, ca=self.user_ca.public)
         before = self.bundle.version
         version = (epoch or before[0], 1 if epoch else before[1] + 1, now)
         fields: dict[str, Any] = {"version": version, "made_at": now, "expires_at": now + 7 * DAY, **changed}
@@ -218,7 +221,7 @@ class Enroller:
     def certificate(self) -> str:
         assert self.host_key
         names = (ALIAS.format(self.host), self.host)
-        made = certify(HOST_CA, CertType.HOST, self.host_key, names, lasts=self.lasts).line()
+        made = certify(self.host_ca, CertType.HOST, self.host_key, names, lasts=self.lasts).line()
         self.certificates.append(made)
         return made
 
@@ -346,7 +349,8 @@ def _handler(enroller: Enroller) -> type[BaseHTTPRequestHandler]:
 
 def main() -> None:
     folder, host, *logins = sys.argv[1:]
-    with Enroller(Path(folder), host, tuple(logins)) as enroller:
+    user, host_ca = (load_private_key((Path(folder) / name).read_bytes()) for name in ("user_ca", "host_ca"))
+    with Enroller(Path(folder), host, tuple(logins), user, host_ca) as enroller:
 
         def revoke(*_: object) -> None:
             enroller.revoke(7)
