@@ -89,6 +89,10 @@ _COMMANDS: Entries = {
             "setup": ("vault:setup", "Print what switches it on."),
         },
     ),
+    "import": (
+        "What others keep, brought over.",
+        {"vault": ("vault:import_vault", "Roles and policies of a Vault or OpenBao.")},
+    ),
     "policy": ("Who may do what.", {"apply": ("policy:apply", "Put a folder of role files in force.")}),
     "db": (
         "The database itself.",
