@@ -9,10 +9,11 @@ from typing import Any
 
 from jitgate.agent.trust import HostTrust, dump
 from jitgate.api.schemas import session_json
+from jitgate.app.acts_backup import ACTS as BACKUP_ACTS
 from jitgate.app.acts_ca import ACTS as CA_ACTS
-from jitgate.app.acts_vault import ACTS as VAULT_ACTS
 from jitgate.app.acts_realm import ACTS as REALM_ACTS
 from jitgate.app.acts_rotate import ACTS as ROTATE_ACTS
+from jitgate.app.acts_vault import ACTS as VAULT_ACTS
 from jitgate.app.control import Act, Json
 from jitgate.audit.events import Actor
 from jitgate.ca.realms import DEFAULT_REALM
@@ -44,6 +45,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             "policy apply": _policy_apply,
             **CA_ACTS,
             **VAULT_ACTS,
+            **BACKUP_ACTS,
             **REALM_ACTS,
             **ROTATE_ACTS,
             "session ls": _session_ls,

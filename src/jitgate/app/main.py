@@ -25,6 +25,14 @@ _CA: Entries = {
     "ls": ("ca:list_keys", "List the keys, and what the signer holds."),
     "use": ("ca:use", "Sign with a listed key from now on."),
     "retire": ("ca:retire", "Trust nothing by a key any more."),
+    "backup": (
+        "A CA key that is kept offline, and trusted already.",
+        {
+            "make": ("backup:make", "Make one, and have it trusted."),
+            "drill": ("backup:drill_key", "Prove that hosts take what it signs; open none."),
+            "bring": ("backup:bring", "Put it into the signer's folder."),
+        },
+    ),
     "rotate": ("Replace a CA key step by step.", _ROTATE),
 }
 _COMMANDS: Entries = {

@@ -55,6 +55,12 @@ def hosts_that_know(tx: Tx, realm: str) -> Iterator[HostKnows]:
         yield HostKnows(host.name, state is not None, state.trust_at if state else certified.get(host.id))
 
 
+def hosts_without(tx: Tx, authority: Authority) -> list[str]:
+    """Names of hosts of its realm that were told nothing since the key was listed."""
+    known = hosts_that_know(tx, authority.realm)
+    return [each.host for each in known if each.told_at is None or each.told_at < authority.listed_at]
+
+
 def obstacles(tx: Tx, plan: Rotation, old: Authority, new: Authority, now: Micros) -> Iterator[Obstacle]:
     """What the plan's step waits for; nothing once it is done."""
     if plan.step is Step.TRUST:

@@ -61,6 +61,11 @@ class SoftwareKey:
             case RSAPrivateKey() as rsa:
                 return put_string(_RSA_SIGNATURE) + put_string(rsa.sign(data, PKCS1v15(), RSA_HASHES[_RSA_SIGNATURE]))
 
+    def sealed(self, passphrase: Secret[bytes]) -> bytes:
+        """A PKCS#8 file that opens by the passphrase only, by what the library takes for the best encryption."""
+        encryption = serialization.BestAvailableEncryption(passphrase.reveal())
+        return self._private.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
     def __repr__(self) -> str:
         return f"SoftwareKey({self.public.fingerprint})"
 

@@ -18,13 +18,13 @@ from secrets import token_urlsafe
 
 import pyotp
 
-from jitgate.agent.script import render
 from jitgate.agent.trust import parse
 from jitgate.app import local_sshd
 from jitgate.app.control import Json, call_control
 from jitgate.app.demo.peers import PASSWORD_FILE, PROVIDER, Peers, open_peers
 from jitgate.app.installation import make_installation
 from jitgate.app.local_sshd import ADDRESS, LocalHost
+from jitgate.app.local_trust import install_trust
 from jitgate.app.operate import operate
 from jitgate.app.settings import Settings, load_settings
 from jitgate.app.tls import login_url
@@ -239,35 +239,4 @@ def trust_host(
         "labels": dict(labels),
         "host_key": host.host_key,
     }
-    trust_file.write_text(operate(settings, "host add", told)["trust"])
-    script = trust_file.with_suffix(".sh")
-    script.write_text(render(parse(trust_file.read_bytes())))
-    trust_file.chmod(0o644)
-    script.chmod(0o644)
-    done = subprocess.run(
-        [
-            "/bin/sh",
-            str(script),
-            "--etc",
-            str(host.etc),
-            "--sshd",
-            str(_own_sshd(host, script.with_suffix(".sshd"))),
-            "--reload",
-            "true",  # once, below: a signal to an sshd that is starting anew would end it
-        ],
-        env=host.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise Unreachable(f"{host.name} did not take the trust file: {done.stderr or done.stdout}")
-    host.reload()
-
-
-def _own_sshd(host: LocalHost, path: Path) -> Path:
-    """A command that is this host's sshd, under its own user: what `sshd -T` says is then what the host does."""
-    command = host.command[: host.command.index("-f")]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-    path.chmod(0o755)
-    return path
+    install_trust(host, operate(settings, "host add", told)["trust"], trust_file)
