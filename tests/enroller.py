@@ -4,7 +4,8 @@ Formats, signatures and TLS are the real ones; there is no database behind it, s
 says, and when. The keys are those of tests.unit.agent.trusts.
 
     python -m tests.enroller FOLDER HOST LOGIN...   with the keys FOLDER/{user,host}_ca; writes FOLDER/token, and
-                                                    revokes serial 7 at SIGUSR1
+                                                    revokes serial 7 and lists one more user CA key at
+                                                    SIGUSR1
 """
 
 import asyncio
@@ -354,6 +355,7 @@ def main() -> None:
 
         def revoke(*_: object) -> None:
             enroller.revoke(7)
+            enroller.list_keys(user.public, generate_ed25519().public)
 
         signal.signal(signal.SIGUSR1, revoke)
         file = Path(folder) / "token"

@@ -89,6 +89,27 @@ def test_what_is_revoked_is_refused(folder: Path):  # noqa: F811
     assert "in as root" in done.stdout
 
 
+def test_without_any_capability_it_does_all_of_it(folder: Path):  # noqa: F811
+    """As the unit runs it: root by name only. The script changes sshd's files, and sshd is reloaded."""
+    bare = "setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "
+    done = inside(
+        folder,
+        "start",
+        "agent join --reload 'kill -HUP $(cat /run/sshd.pid)' <token",
+        bare + RUN,
+        "soon 'grep -q connected run.log'",
+        "grep CapEff /proc/$agent/status",
+        "kill -USR1 $service",
+        "soon '[ $(wc -l </etc/ssh/jitgate/user_ca.pub) = 2 ]'",
+        "soon 'ssh-keygen -Q -l -f /etc/ssh/jitgate/krl | grep -q \"serial: 7\"'",
+        "until login; do sleep 0.1; done",  # a reload closes the port for a moment
+        "kill $agent; wait $agent; kill $service; cat run.log",
+    )
+    assert "CapEff:\t0000000000000000" in done.stdout
+    assert "in as root" in done.stdout
+    assert "problem" not in done.stdout.rpartition("in as root")[2]
+
+
 def test_only_root_joins_the_machines_own_sshd(folder: Path):  # noqa: F811
     done = inside(
         folder,
