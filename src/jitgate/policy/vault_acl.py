@@ -48,6 +48,7 @@ _TOKEN: Final = re.compile(
     r"""|(?P<word>[A-Za-z_][A-Za-z0-9_-]*)|(?P<mark>[{}\[\]=,])""",
     re.DOTALL,
 )
+_ONLY: Final = "this surface keeps capabilities only; a restriction that it cannot keep is refused"
 _HINT: Final = 'path "ssh/sign/NAME" { capabilities = ["update"] }'
 
 
@@ -122,8 +123,7 @@ def _rule(pattern: str, body: Mapping[str, object]) -> Rule:
         hint = "plain segments, + for a whole one, * at the very end; templates are not taken"
         raise BadInput(f"failed to parse policy: {where}: not a path", hint)
     if unknown := sorted(body.keys() - {"capabilities"}):
-        hint = "this surface keeps capabilities only; a restriction that it cannot keep is refused"
-        raise BadInput(f"failed to parse policy: {where}: {shown(unknown[0])} is not taken", hint)
+        raise BadInput(f"failed to parse policy: {where}: {shown(unknown[0])} is not taken", _ONLY)
     named = body.get("capabilities")
     if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
         raise BadInput(f"failed to parse policy: {where}: capabilities are missing", _HINT)
@@ -172,6 +172,8 @@ class _Reader:
             self._take("mark", "=")
             if name in body:
                 raise BadInput(f"{shown(name)} stands there twice")
+            if self._peek() == "{":
+                raise BadInput(f"{shown(name)} is not taken", _ONLY)
             body[name] = self._list() if self._peek() == "[" else _unquoted(self._take("string"))
         self._take("mark", "}")
         return body

@@ -40,7 +40,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class VaultRole:
     """The fields that are kept. `allowed_users` None: any login (`*`). `ttl_s` 0: the mount's own."""
 
-    allowed_users: frozenset[str] | None = frozenset()
+    allowed_users: tuple[str, ...] | None = ()
     default_user: str = ""
     default_extensions: Mapping[str, str] = field(default_factory=dict)
     allowed_extensions: frozenset[str] = frozenset()
@@ -80,7 +80,7 @@ def read_role(said: Mapping[str, object]) -> tuple[VaultRole, tuple[str, ...]]:
 
 def as_fields(role: VaultRole) -> dict[str, object]:
     """The role as Vault's own answer has it, every field of it."""
-    everybody = ANY if role.allowed_users is None else ",".join(sorted(role.allowed_users))
+    everybody = ANY if role.allowed_users is None else ",".join(role.allowed_users)
     lengths = {name: list(sizes) for name, sizes in role.allowed_user_key_lengths.items()}
     return {
         "algorithm_signer": role.algorithm_signer or "default",
@@ -167,9 +167,9 @@ def _map(value: object) -> dict[str, str]:
     return dict(sorted(value.items()))
 
 
-def _users(value: object) -> frozenset[str] | None:
+def _users(value: object) -> tuple[str, ...] | None:
     items = split_list(value)
-    return None if ANY in items else frozenset(principals(items))
+    return None if ANY in items else principals(items)
 
 
 def _user(value: object) -> str:

@@ -138,7 +138,7 @@ def _logins(ask: PlainAsk, role: VaultRole) -> tuple[str, ...]:
         hint = "name logins: valid_principals=LOGIN; or give the role a default_user"
         raise Denied("empty valid principals not allowed by role", hint, code="vault_principals")
     if role.allowed_users is not None:
-        allowed = role.allowed_users | ({role.default_user} - {""})
+        allowed = {*role.allowed_users, role.default_user} - {""}
         if outside := [login for login in logins if login not in allowed]:
             what = f"{shown(outside[0])} is not a valid value for valid_principals"
             raise Denied(what, f"the role allows {', '.join(sorted(allowed)) or 'none'}", code="vault_principals")

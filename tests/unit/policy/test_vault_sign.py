@@ -230,6 +230,6 @@ def test_a_grant_is_never_wider_than_its_role(users: str, default: str, asked: o
     grant = open_plain_grant(permit, "", NOW, lambda: ID)
     logins = {target.login for target in grant.targets}
     assert logins
-    assert given_role.allowed_users is None or logins <= given_role.allowed_users | {default}
+    assert given_role.allowed_users is None or logins <= {*given_role.allowed_users, default}
     assert grant.ends_at - grant.opened_at <= 14400 * 1_000_000
     assert all(login.isascii() and "," not in login and "@" not in login and login != "*" for login in logins)
