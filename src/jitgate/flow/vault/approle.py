@@ -20,7 +20,7 @@ from jitgate.policy.vault_role import seconds
 
 ROLES_MAX: Final = 1000
 SECRETS_MAX: Final = 1000  # of one role, in force
-_ROLE: Final = frozenset(
+ROLE: Final = frozenset(
     {
         "bind_secret_id",
         "secret_id_ttl",
@@ -90,7 +90,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
 
 async def write_role(outside: Outside, asked: Asked) -> Answer:
     mount, name = asked.of_mount(), check_entry_name("role", asked.name)
-    only(asked, _ROLE)
+    only(asked, ROLE)
     if asked.data.get("bind_secret_id", True) not in (True, "true"):
         raise BadInput("bind_secret_id = false is not taken", "a role id alone is no secret")
     read_terms(asked.data)

@@ -62,9 +62,7 @@ async def enable(outside: Outside, asked: Asked) -> Answer:
         tx.log.append(
             said(outside, EventType.VAULT_WRITTEN, holder, asked, ("path", asked.path), ("what", "audit device"))
         )
-        told = (
-            f"requests are written to {where}" if where else "no file is written: [vault] audit_folder is empty"
-        )
+        told = f"requests are written to {where}" if where else "no file is written: [vault] audit_folder is empty"
         return Answer(warnings=(f"{told}; every decision is in jitgate's own log: jitctl audit --follow",))
 
     return await write(outside, asked, job)

@@ -25,8 +25,8 @@ from jitgate.identity.vault import Entry, check_entry_name
 from jitgate.policy.vault_role import split_list
 
 ROLES_MAX: Final = 1000
-_CONFIG: Final = frozenset({"oidc_discovery_url", "bound_issuer", "default_role"})
-_ROLE: Final = frozenset(
+CONFIG: Final = frozenset({"oidc_discovery_url", "bound_issuer", "default_role"})
+ROLE: Final = frozenset(
     {
         "role_type",
         "bound_audiences",
@@ -93,7 +93,7 @@ async def _login(outside: Outside, asked: Asked) -> Answer:
 
 async def write_config(outside: Outside, asked: Asked) -> Answer:
     mount = asked.of_mount()
-    only(asked, _CONFIG)
+    only(asked, CONFIG)
     issuer = text(asked, "bound_issuer") or text(asked, "oidc_discovery_url")
     if text(asked, "oidc_discovery_url") not in ("", issuer):
         raise BadInput("oidc_discovery_url and bound_issuer differ", "name the provider's issuer")
@@ -124,7 +124,7 @@ async def read_config(outside: Outside, asked: Asked) -> Answer:
 
 async def write_role(outside: Outside, asked: Asked) -> Answer:
     mount, name = asked.of_mount(), check_entry_name("role", asked.name)
-    only(asked, _ROLE)
+    only(asked, ROLE)
     if text(asked, "role_type", "jwt") != "jwt":
         raise BadInput("role_type is jwt here", "people sign in by jitctl login")
     if text(asked, "user_claim", "sub") != "sub":

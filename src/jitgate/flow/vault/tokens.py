@@ -22,7 +22,7 @@ from jitgate.policy.vault_role import seconds
 
 TOKENS_MAX: Final = 10_000  # of one person, in force at the same time
 META_MAX: Final = 16
-_CREATE: Final = frozenset(
+CREATE: Final = frozenset(
     {
         "policies",
         "ttl",
@@ -267,7 +267,7 @@ async def revoke(outside: Outside, asked: Asked) -> Answer:
 
 async def create(outside: Outside, asked: Asked) -> Answer:
     """A child: never more policies than its parent, never longer than it, ended with it."""
-    only(asked, _CREATE)
+    only(asked, CREATE)
     for name in ("no_parent", "period", "id", "entity_alias"):
         if asked.data.get(name) not in (None, False, "", 0, "false", "0"):
             raise BadInput(f"{name} is not taken", "a token ends with the one that made it")

@@ -25,7 +25,7 @@ from jitgate.identity.throttle import ACCOUNT, ADDRESS, Throttled
 from jitgate.identity.vault import Entry, Mount, check_entry_name
 
 USERS_MAX: Final = 10_000
-_USER: Final = frozenset(
+USER: Final = frozenset(
     {
         "password",
         "policies",
@@ -106,7 +106,7 @@ def forgive(tx: Tx, account: str, source: str) -> None:
 
 async def write_user(outside: Outside, asked: Asked) -> Answer:
     mount, name = asked.of_mount(), check_entry_name("user", asked.name)
-    only(asked, _USER)
+    only(asked, USER)
     read_terms(asked.data)
     hashed, warnings = await _hashed(outside, asked, name)
 
