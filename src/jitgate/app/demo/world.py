@@ -22,12 +22,13 @@ from jitgate.agent.trust import parse
 from jitgate.app import local_sshd
 from jitgate.app.control import Json, call_control
 from jitgate.app.demo.peers import PASSWORD_FILE, PROVIDER, Peers, open_peers
-from jitgate.app.installation import make_installation
+from jitgate.app.installation import make_installation, rules_file
 from jitgate.app.local_sshd import ADDRESS, LocalHost
 from jitgate.app.local_trust import install_trust
 from jitgate.app.operate import operate
 from jitgate.app.settings import Settings, load_settings
-from jitgate.app.tls import login_url
+from jitgate.app.tls import login_url, tls_folder
+from jitgate.ca.mounts import MOUNT_TABLE
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.errors import Unreachable
 from jitgate.core.secret import Secret
@@ -71,6 +72,8 @@ class World:
     url: str
     people: Mapping[str, Member]
     hosts: Mapping[str, LocalHost]
+    vault_token: Secret[str]
+    """Of the admin, for the Vault surface."""
     peers: Peers | None
     """Dex, OpenLDAP and OpenBao, with `--dex`: alice is then known to them alone."""
 
@@ -96,7 +99,8 @@ def open_world(folder: Path, *, dex: bool = False) -> Iterator[World]:
     programs = local_sshd.find_programs()
     folder.chmod(0o755)  # its hosts may run as another user; what is secret in it has a mode of its own
     with ExitStack() as stack:
-        settings, config = _installation(folder)
+        _, config = _installation(folder)
+        settings = _switch_vault_on(config)
         passwords = {name: Secret(token_urlsafe(9)) for name in PEOPLE}
         peers = stack.enter_context(open_peers(folder, passwords)) if dex else None
         if peers:
@@ -119,7 +123,9 @@ def open_world(folder: Path, *, dex: bool = False) -> Iterator[World]:
             stack.callback(host.stop)
             trust_host(settings, host, labels, folder / f"{name}.trust")
             hosts[name] = host
-        yield World(folder, config, settings, login_url(settings), people, hosts, peers)
+        admin = next(name for name, (_, admin) in PEOPLE.items() if admin)
+        token = Secret(operate(settings, "vault token", {"name": admin, "ttl": "8h"})["token"])
+        yield World(folder, config, settings, login_url(settings), people, hosts, token, peers)
 
 
 def as_json(world: World) -> Json:
@@ -136,6 +142,9 @@ def as_json(world: World) -> Json:
     elsewhere = {} if world.peers is None else {"provider": _provider_json(world.peers)}
     return elsewhere | {
         "url": world.url,
+        "vault_url": f"{world.settings.url}/vault",
+        "vault_token": world.vault_token.reveal(),
+        "vault_cacert": str(tls_folder(world.settings) / "ca.pem"),
         "users": people,
         "admin": next(member.name for member in world.people.values() if member.admin),
         "hosts": [
@@ -181,6 +190,16 @@ def _installation(folder: Path) -> tuple[Settings, Path]:
     config = folder / "jitgate.toml"
     make_installation(config, settings, system_clock)
     return settings, config
+
+
+def _switch_vault_on(config: Path) -> Settings:
+    """Both switches of the Vault surface: the service's, and the signer's own."""
+    with config.open("a") as file:
+        file.write("\n[vault]\nplain_logins_unregistered_keys = true\n")
+    settings = load_settings(config, {})
+    with rules_file(settings).open("a") as file:
+        file.write(MOUNT_TABLE)
+    return settings
 
 
 @contextmanager
