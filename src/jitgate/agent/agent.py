@@ -202,9 +202,11 @@ class Agent:
             self.well("host_certificate")
 
     async def renew(self) -> None:
-        """Asks for a host certificate at two thirds of the old one's life, and again while none comes."""
-        now, certificate = self.clock(), self.held.certificate
-        if certificate and now < held.renew_at(certificate):
+        """Asks for a host certificate at two thirds of the old one's life, or when it is not by the first key of the
+        list: that one signs. And again while none comes."""
+        now, certificate, trust = self.clock(), self.held.certificate, self.held.trust
+        by_first = not (certificate and trust and trust.host) or certificate.body.ca == trust.host[0]
+        if certificate and by_first and now < held.renew_at(certificate):
             return
         if now >= self._asked_at + _RENEW_AGAIN and (link := next(iter(self.links.values()), None)):
             self._asked_at = now

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from jitgate.ca import trust
 from jitgate.ca.envelope import Envelope, make_envelope
 from jitgate.ca.model import HeldAgentKeys, SignerRefusal
-from jitgate.ca.realms import CaKind
+from jitgate.ca.realms import CaKind, Phase
 from jitgate.ca.trust import TrustList, TrustVersion, trust_payload
 from jitgate.core.clock import DAY, HOUR, Micros
 from jitgate.core.errors import Unreachable
@@ -128,6 +128,7 @@ async def trust_list(outside: Outside, realm: str) -> tuple[TrustVersion, Envelo
     def job(tx: Tx) -> TrustList:
         marks = _marks(tx)
         listed = [each for each in trusted(tx) if each.realm == realm]
+        listed.sort(key=lambda each: each.phase is not Phase.ACTIVE)  # the key that signs comes first
         by_kind = {kind: tuple(each.key for each in listed if each.kind is kind) for kind in CaKind}
         return TrustList(
             installation=tx.value("installation") or "",

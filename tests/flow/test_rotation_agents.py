@@ -1,0 +1,116 @@
+"""A plan and hosts with agents: no step before each of them has acknowledged the list of trust."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests import tunnel
+from tests.agents import FakeAgent, joined
+from tests.client import Connection
+from tests.flow.test_agents import eventually
+from tests.flow.test_ca_keys import put_key
+from tests.flow.test_rotation import act, held_up, start
+from tests.service import ROLES, Nursery, Service, new_service
+
+from jitgate.core.errors import Error
+from jitgate.sessions import agent_wire as wire
+from jitgate.ssh.cert import parse_certificate_line
+
+
+@pytest.fixture
+def gate(nursery: Nursery) -> Iterator[Service]:
+    with new_service(nursery, tls=True) as started:
+        started.start()
+        started.apply(ROLES)
+        yield started
+
+
+@pytest.fixture
+def olga(gate: Service) -> Iterator[Connection]:
+    connection = tunnel.enter(gate, "olga", "engineers", admin=True)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def agents(gate: Service, olga: Connection) -> Iterator[list[FakeAgent]]:
+    made = [joined(olga, name, labels={"tier": "web"}) for name in ("web1", "web2")]
+    for each in made:
+        assert isinstance(each.connect(gate), wire.Welcome)
+        each.obey_until("BundleSent")
+    yield made
+    for each in made:
+        each.close()
+
+
+def advanced(service: Service, kind: str = "user") -> str:
+    """The step that begins as soon as nothing holds it up: an acknowledgement is on its way."""
+
+    def free() -> bool:
+        (plan,) = service.act("ca rotate status")["plans"]
+        return not plan["obstacles"]
+
+    assert eventually(free), service.act("ca rotate status")
+    return str(act(service, "advance", kind)["step"])
+
+
+def test_no_step_before_each_agent_has_acknowledged(gate: Service, agents: list[FakeAgent]):
+    new = put_key(gate).public
+    old = agents[0].trust.user[0] if agents[0].trust else None
+    start(gate, new.fingerprint)
+    assert "web1's agent has not acknowledged it, and is connected" in held_up(gate)
+    agents[0].obey_until("TrustSent")
+    assert eventually(lambda: "web1" not in held_up(gate))
+    assert "web2's agent has not acknowledged" in held_up(gate)
+    agents[1].obey_until("TrustSent")
+    assert advanced(gate) == "use"
+    for each in agents:
+        each.obey_until("TrustSent")
+        assert each.trust
+        assert each.trust.user == (new, old)  # the one that signs comes first
+    assert advanced(gate) == "retire"  # nobody has a certificate by the old one
+    assert "web1's agent" in held_up(gate)
+    for each in agents:
+        each.obey_until("TrustSent")
+        assert each.trust
+        assert each.trust.user == (new,)
+    assert advanced(gate) == "done"
+
+
+def test_an_agent_that_is_away_holds_it_up_until_it_is_back_or_waived(gate: Service, agents: list[FakeAgent]):
+    agents[1].close()
+    assert eventually(lambda: not gate.act("ca rotate status")["plans"])
+    start(gate, put_key(gate).public.fingerprint)
+    agents[0].obey_until("TrustSent")
+    assert eventually(lambda: "web1" not in held_up(gate))
+    assert eventually(lambda: "web2's agent has not acknowledged it, and was last seen at" in held_up(gate))
+    with pytest.raises(Error):
+        act(gate, "advance")
+    act(gate, "waive", hosts=["web2"], reason="is in the workshop")
+    assert advanced(gate) == "use"
+
+    # back again, it is told all that it missed
+    assert isinstance(agents[1].connect(gate), wire.Welcome)
+    agents[1].obey_until("TrustSent")
+    assert agents[1].trust
+    assert len(agents[1].trust.user) == 2
+
+
+def test_agents_ask_for_certificates_by_the_new_host_key(gate: Service, agents: list[FakeAgent]):
+    new = put_key(gate, "host_ca-2027").public
+    start(gate, new.fingerprint, "host")
+    for each in agents:
+        each.obey_until("TrustSent")
+    assert advanced(gate, "host") == "use"
+    assert "web1 shows a certificate by the old key" in held_up(gate, "host")
+    for each in agents:
+        each.obey_until("TrustSent")
+        assert each.trust
+        assert each.trust.host[0] == new
+        each.send(wire.Renew())
+        sent = each.obey_until("CertificateSent")
+        assert isinstance(sent, wire.CertificateSent)
+        assert parse_certificate_line(sent.line).body.ca == new
+    assert advanced(gate, "host") == "retire"
+    for each in agents:
+        each.obey_until("TrustSent")
+    assert advanced(gate, "host") == "done"
