@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,9 +13,7 @@ from jitgate.app.demo.world import open_world, write_json
 
 def test_vault_url_and_vault_token(programs: Mapping[str, Path], tmp_path: Path):
     assert programs
-    folder = tmp_path / "demo"
-    folder.mkdir()
-    with open_world(folder) as world:
+    with tempfile.TemporaryDirectory(prefix="jitgate-test-") as folder, open_world(Path(folder)) as world:
         write_json(world, tmp_path / "demo.json")
         told = json.loads((tmp_path / "demo.json").read_text())
         environment = {
