@@ -145,6 +145,11 @@ def log_origin(settings: Settings) -> str:
     return f"{urlsplit(settings.url).netloc}/log"
 
 
+def epoch_file(settings: Settings) -> Path:
+    """The last epoch of the database that began here: beside it, for a copy that is put back does not know of it."""
+    return settings.state / "epoch"
+
+
 def rules_file(settings: Settings) -> Path:
     return settings.signers_folder / RULES
 

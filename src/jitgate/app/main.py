@@ -105,6 +105,7 @@ _COMMANDS: Entries = {
     "db": (
         "The database itself.",
         {
+            "new-epoch": ("db_epoch:new_epoch", "After it was put back from a copy: use nothing twice."),
             "nodes": ("db:nodes", "The services that work on it."),
             "roles": ("db:roles", "What programs may do inside PostgreSQL, as GRANT statements."),
             "upgrade": ("db:upgrade", "Bring the tables up to date with this version."),

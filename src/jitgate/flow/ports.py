@@ -188,6 +188,10 @@ class Authorities(Protocol):
         """The first one that was not reserved yet."""
         ...
 
+    def set_next_serial(self, authority_id: str, following: int) -> None:
+        """In a new epoch only."""
+        ...
+
     def take_serials(self, authority_id: str, count: int) -> int:
         """Reserve `count` serials; the first of them."""
         ...

@@ -54,6 +54,10 @@ class Authorities:
         found: int = self._c.execute(select(t.serial_counter.c.next).where(mine)).scalar_one()
         return found
 
+    def set_next_serial(self, authority_id: str, following: int) -> None:
+        mine = t.serial_counter.c.ca_key_id == authority_id
+        self._c.execute(update(t.serial_counter).where(mine).values(next=following))
+
     def take_serials(self, authority_id: str, count: int) -> int:
         mine = t.serial_counter.c.ca_key_id == authority_id
         first: int = self._c.execute(select(t.serial_counter.c.next).where(mine)).scalar_one()
