@@ -18,6 +18,7 @@ from jitgate.app.local_sshd import LocalHost
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.ids import new_id
 from jitgate.sessions.agent_wire import BundleSent, CertificateSent, Refused, Renew, TrustSent
+from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 
 OWNER = generate_ed25519()
@@ -188,6 +189,20 @@ def test_the_host_certificate_is_renewed_at_two_thirds_of_its_life(host: LocalHo
         until(lambda: is_certified(host, service.certificates[-1]))
         assert enters(host, 1)
         assert service.certificates[-1] != old
+
+
+def test_a_certificate_by_the_new_host_key_is_asked_for_as_soon_as_that_one_signs(host: LocalHost, service: Enroller):
+    """The first key of the list is the one that signs."""
+    with running(host, service):
+        old, new = service.host_ca, generate_ed25519()
+        listed = service.list_keys(host=(old.public, new.public))
+        service.wait(lambda: service.acked(listed.version))
+        assert not any(isinstance(each, Renew) for each in service.said)
+        service.host_ca = new
+        service.list_keys(host=(new.public, old.public))
+        service.wait(lambda: any(isinstance(each, Renew) for each in service.said))
+        until(lambda: is_certified(host, service.certificates[-1]))
+        assert parse_certificate_line(service.certificates[-1]).body.ca == new.public
 
 
 def is_certified(host: LocalHost, line: str) -> bool:
