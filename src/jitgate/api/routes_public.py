@@ -37,7 +37,7 @@ async def get_about(request: Request) -> Json:
     held = await outside.signer.keys()
     listed = await outside.store.read(trusted)
     providers = list(outside.elsewhere.providers.values())
-    realms = sorted({authority.realm for authority in listed})
+    realms = sorted({authority.realm for authority in listed if authority.kind is not CaKind.MOUNT})
     return {
         "name": "jitgate",
         "url": about.url,
