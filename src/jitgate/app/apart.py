@@ -17,10 +17,11 @@ def within_reach(settings: Settings) -> list[str]:
     if not settings.signer or os.geteuid() == 0:
         return []
     folders = {settings.keys_folder, settings.state / "keys", settings.signers_folder / "keys"}
-    found = [str(path) for folder in sorted(folders) for path in _files(folder) if os.access(path, os.R_OK)]
+    found: list[str] = []
     rules = rules_file(settings)
     if os.access(rules, os.W_OK) or (rules.exists() and os.access(rules.parent, os.W_OK)):
         found.append(str(rules))
+    found += [str(path) for folder in sorted(folders) for path in _files(folder) if os.access(path, os.R_OK)]
     return found[:_SHOWN]
 
 

@@ -43,7 +43,7 @@ def make_realm(settings: Settings, realm: str) -> None:
     text = load_text(path, FILE_MAX)
     if any(each.realm == realm for each in read_rules(text).ceilings):
         raise Conflict(f"{path} has a table for the realm {realm}, and the signer no key", "jitgate ca ls says why")
-    _replace(path, text + tables_of(realm))
+    replace_rules(path, text + tables_of(realm))
 
 
 def make_next_key(settings: Settings, realm: str, kind: CaKind) -> str:
@@ -72,7 +72,7 @@ def trust_elsewhere(settings: Settings, realm: str, kind: CaKind, key: PublicKey
             break
     else:
         raise BadInput(f"{path} has no [[{kind}]] table of the realm {realm} that could be edited", "add it by hand")
-    _replace(path, "".join(blocks))
+    replace_rules(path, "".join(blocks))
 
 
 def _with_key(block: str, place: int, line: str) -> str:
@@ -89,7 +89,7 @@ def _write(folder: Path, name: str, key: SoftwareKey) -> None:
         os.chown(folder / name, owner.st_uid, owner.st_gid)
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_rules(path: Path, text: str) -> None:
     """The rules with this text, whole or not at all; refused if the signer would refuse it."""
     read_rules(text)
     before = path.stat()

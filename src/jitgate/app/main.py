@@ -33,6 +33,7 @@ _CA: Entries = {
             "bring": ("backup:bring", "Put it into the signer's folder."),
         },
     ),
+    "move": ("ca_move:move", "Give a key to another keeper."),
     "rotate": ("Replace a CA key step by step.", _ROTATE),
 }
 _COMMANDS: Entries = {

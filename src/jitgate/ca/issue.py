@@ -9,7 +9,7 @@ Rules, in order:
 """
 
 from jitgate.ca.model import CertSpec, IssuedCert, Signer, SignerRefusal, SignRequest
-from jitgate.core.errors import BadInput, Conflict, Denied, Error
+from jitgate.core.errors import BadInput, Conflict, Denied, Error, Unreachable
 from jitgate.core.outcome import failed
 from jitgate.ssh.cert import join, to_be_signed
 
@@ -53,4 +53,6 @@ def _refused(answer: SignerRefusal) -> Error:
     why = f"the signer refuses: {answer.why}"
     if answer.code == "serial":
         return SerialUsed(why, answer.hint)
+    if answer.code == "custody":  # nothing is wrong with what was asked
+        return Unreachable(f"the key that signs is out of reach: {answer.why}", answer.hint)
     return Denied(why, answer.hint, checks=(failed(answer.code, answer.why, answer.hint),))

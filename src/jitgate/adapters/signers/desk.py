@@ -33,6 +33,7 @@ from jitgate.ca.model import (
     SignRequest,
 )
 from jitgate.ca.mounts import FOLDER, MountCeiling
+from jitgate.ca.places import is_place
 from jitgate.ca.rules import Ceiling, Rules, kind_of
 from jitgate.ca.signed import MARK_EVERY, Summary, entry_line, head_line, mark_line
 from jitgate.core.clock import SECOND, Clock, Micros
@@ -128,6 +129,8 @@ class Desk:
         if ceiling is None:
             raise Unsafe(f"no table of signer.toml means the file {file}", "name it in `keys`, and restart")
         there = self._held.get(key.public)
+        if there and is_place(file) and not is_place(there.file) and there.ceiling == ceiling:
+            there.file, there.key = file, key  # moved there: the file, still to be taken away, counts no more
         if key.public in self._others() or (there and (there.file != file)):
             raise Unsafe("two files hold the same key", "each realm and kind, and the log, has keys of its own")
         before = [each for each in self._held.values() if each.file == file and each is not there]
