@@ -63,7 +63,7 @@ class SignRequest:
 @dataclass(frozen=True, slots=True)
 class SignerRefusal:
     """The signer's no. `code` is the broken rule's name: a check of `ca.ceilings`, or `malformed`, `authority`,
-    `serial`, `own_key`, `rate`, `checkpoint`."""
+    `serial`, `own_key`, `rate`, `checkpoint`, `custody` (the key's keeper is away, or lies)."""
 
     code: str
     why: str
@@ -170,16 +170,16 @@ class Signer(Protocol):
         """The 64 bytes of an ed25519 signature over a checkpoint's note text; never over a second history."""
         ...
 
-    async def generate(self, realm: str) -> bytes | SignerRefusal:
-        """The public half, as a blob, of a new key for a Vault mount's realm; kept by the signer before it says so."""
-        ...
-
     async def trust(self, payload: bytes) -> bytes | SignerRefusal:
         """The 64 bytes of an ed25519 signature over a list of trust (`ca.trust`), if it names none but known keys."""
         ...
 
     async def bundles(self, payloads: Sequence[bytes]) -> list[bytes | SignerRefusal]:
         """The same over bundles (`sessions.bundle`), in their order."""
+        ...
+
+    async def generate(self, realm: str) -> bytes | SignerRefusal:
+        """The public half, as a blob, of a new key for a Vault mount's realm; kept by the signer before it says so."""
         ...
 
     async def signed(self, offset: int = 0) -> SignedPage:
