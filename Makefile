@@ -26,8 +26,9 @@ demo-dex: env env-openbao dex ## the same, with people from Dex and OpenLDAP, an
 test: env-dev env-openbao parts dex ## all tests, with real programs
 	@$(BIN)/pytest -m "not peers" -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-peers: env-dev parts ## the tests against a peer whose build takes minutes: Traefik
+test-peers: env-dev parts ## the tests against a peer whose build takes minutes: Traefik, Debian 13 (as root)
 	@$(PYTHON) -m tools.peers traefik >/dev/null
+	@[ "$$(id -u)" != 0 ] || $(PYTHON) -m tools.roots trixie-sshd >/dev/null
 	@$(BIN)/pytest -m peers $(ARGS)
 
 check: env-dev ## lint, format, types, import rules, rules over the source tree, docs that drifted

@@ -338,8 +338,10 @@ decide() {
   else
     say decided 'nothing is in the way: no other CA, principals, revoked keys or host certificate'
   fi
+  later=''
+  [ -n "$krl" ] || later=': have a newer trust file by then' # with --krl an agent sees to it
   [ -z "$lists" ] || say decided "RevokedKeys is ours, with what is in $merged merged into it"
-  say note "the host certificate is good until $host_cert_until: have a newer trust file by then"
+  say note "the host certificate is good until $host_cert_until$later"
 }
 
 # Is each other RevokedKeys the very list that the caller has merged, for everybody?

@@ -82,9 +82,7 @@ def join(
     if url and url.rstrip("/") != token.url.rstrip("/"):
         raise BadInput(f"the token is for {token.url}, not for {url}", "is it the right token?")
     place = _place(config, state, etc, sshd, reload)
-    known = act(place, token, (), system_clock, _say, wait=_span(wait) / SECOND)
-    logins = " ".join(known.pins.logins)
-    _say("done", f"certificates of realm {token.realm} open {token.name} as {logins}; what opened it before still does")
+    act(place, token, (), system_clock, _say, wait=_span(wait) / SECOND)
     if only:
         _exclusive(place, undo_after, yes=yes)
     click.echo("jitgate: now keep it in step: systemctl enable --now jitgate-agent (docs/agent.md)", err=True)

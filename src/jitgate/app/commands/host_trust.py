@@ -21,6 +21,7 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Only read what sshd does, and say what would be done.")
 @click.option("--remove", is_flag=True, help="Undo it, byte for byte.")
+@click.option("--beside", is_flag=True, help="Go in beside another CA or principals file, which stay as they are.")
 @click.option("--print", "print_", is_flag=True, help="Print the POSIX script that does it, for a host without Python.")
 @click.option("--etc", metavar="DIR", help="Where sshd_config lies, if not in /etc/ssh; needs --reload.")
 @click.option("--sshd", metavar="PATH", help="Which sshd, if not the first along PATH.")
@@ -32,6 +33,7 @@ def host_trust(
     *,
     check: bool,
     remove: bool,
+    beside: bool,
     print_: bool,
     etc: str | None,
     sshd: str | None,
@@ -45,6 +47,7 @@ def host_trust(
     """
     given = {"--etc": etc, "--sshd": sshd, "--reload": reload}
     options = [part for name, value in given.items() if value is not None for part in (name, value)]
+    options += ["--beside"] if beside else []
     if check + remove + print_ > 1 or (print_ and options):
         raise UsageError("--check, --remove and --print exclude each other", "--print takes no other option")
     try:
