@@ -11,12 +11,14 @@ from tests.bench.decisions import decision
 from tests.bench.growth import growth
 from tests.bench.issue import issue
 from tests.bench.rows import Row
+from tests.bench.signer import signer
 from tests.bench.ssh import ssh_true
 from tests.bench.start import cli_start, memory
 from tests.bench.tunnel import tunnel
 
 BENCHES: tuple[tuple[Callable[[], Iterator[Row]], tuple[str, ...]], ...] = (
     (issue, ("issue", "issue-p99")),
+    (signer, ("signer",)),
     (tunnel, ("tunnel", "memory")),
     (ssh_true, ("ssh-true",)),
     (cli_start, ("cli-start",)),
