@@ -124,10 +124,13 @@ class Event:
         for key, value in self.detail:
             if type(value) is not kinds.get(key):
                 raise BadInput(f"{self.type} with the detail {shown(key)} of {type(value).__name__}")
-            if isinstance(value, str):
-                check_text(key, value, DETAIL_MAX)
-            else:
+            if isinstance(value, int):
                 _check_int(key, value)
+        texts = "".join([value for _, value in self.detail if isinstance(value, str)])
+        if len(texts) > DETAIL_MAX or not (texts.isascii() and texts.isprintable()):  # else each of them is, too
+            for key, value in self.detail:
+                if isinstance(value, str):
+                    check_text(key, value, DETAIL_MAX)
 
 
 _OPTIONAL = (

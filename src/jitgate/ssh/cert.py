@@ -41,7 +41,7 @@ _PUT_KIND: Final = {a: put_string(kind) for a, kind in _KIND_OF.items()}
 _PUT_EMPTY: Final = put_string(b"")
 _NUMBERS: Final = Struct(">QI")  # serial, type
 _TIMES: Final = Struct(">QQ")
-_ALGORITHM_OF: Final = {kind: a for a, kind in _KIND_OF.items()}
+_ALGORITHM_OF: Final = {kind.encode(): a for a, kind in _KIND_OF.items()}
 # How many strings or numbers follow the type in a key of that type
 _FIELDS: Final = {
     Algorithm.ED25519: 1,
@@ -59,6 +59,7 @@ class CertType(IntEnum):
     HOST = 2
 
 
+_NOT_CANONICAL: Final = "a certificate is not in its canonical form"
 _TYPE_OF: Final = {int(each): each for each in CertType}
 
 
@@ -141,10 +142,14 @@ def _put_principals(principals: tuple[str, ...]) -> bytes:
 
 def parse_to_be_signed(data: bytes) -> tuple[CertificateBody, bytes]:
     """Body and nonce, exactly as `to_be_signed` writes them; else `FormatError`."""
+    return _exact(_read_to_be_signed(data), data)
+
+
+def _read_to_be_signed(data: bytes) -> tuple[CertificateBody, bytes]:
     reader = _open(data)
     found = _read_body(reader)
     reader.end()
-    return _exact(found, data)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +191,14 @@ class Certificate:
 
 def join(tbs: bytes, signature: bytes, *, vouched: bool = False) -> Certificate:
     """The certificate of what was to be signed and the signature over it; raises as the parsers and `verify` do."""
-    body, nonce = parse_to_be_signed(tbs)
-    return Certificate(body, nonce, signature, vouched)
+    body, nonce = _read_to_be_signed(tbs)
+    if not vouched:
+        _exact((body, nonce), tbs)
+        return Certificate(body, nonce, signature)
+    made = Certificate(body, nonce, signature, vouched)
+    if made.tbs != tbs:
+        raise FormatError(_NOT_CANONICAL)
+    return made
 
 
 def parse_certificate(blob: bytes) -> Certificate:
@@ -225,23 +236,25 @@ def _open(data: bytes) -> Reader:
 
 
 def _read_body(reader: Reader) -> tuple[CertificateBody, bytes]:
-    kind = reader.text()
+    kind = reader.string()
     algorithm = _ALGORITHM_OF.get(kind)
     if algorithm is None:
-        raise FormatError(f"not a certificate type that is taken: {shown(kind)}")
+        raise FormatError(f"not a certificate type that is taken: {shown(kind.decode('utf-8', 'replace'))}")
     nonce = reader.string()
     key = parse_public_key(_PUT_NAME[algorithm] + reader.strings(_FIELDS[algorithm]))
-    serial, certificate_type = reader.uint64(), _TYPE_OF.get(reader.uint32())
-    if certificate_type is None:
+    serial, number = reader.numbers(_NUMBERS)
+    if number not in _TYPE_OF:
         raise FormatError("a certificate is neither for a user nor for a host")
+    key_id, principals = reader.text(), _read_principals(reader.string())
+    valid_after, valid_before = reader.numbers(_TIMES)
     body = CertificateBody(
-        type=certificate_type,
+        type=_TYPE_OF[number],
         key=key,
         serial=serial,
-        key_id=reader.text(),
-        principals=_read_principals(reader.string()),
-        valid_after=reader.uint64(),
-        valid_before=reader.uint64(),
+        key_id=key_id,
+        principals=principals,
+        valid_after=valid_after,
+        valid_before=valid_before,
         critical_options=parse_options(reader.string()),
         extensions=parse_options(reader.string()),
         ca=_read_authority(reader),
@@ -270,7 +283,7 @@ def _exact(found: tuple[CertificateBody, bytes], data: bytes) -> tuple[Certifica
     """One value, one encoding: what reads the same but is written otherwise is refused."""
     body, nonce = found
     if to_be_signed(body, nonce) != data:
-        raise FormatError("a certificate is not in its canonical form")
+        raise FormatError(_NOT_CANONICAL)
     return found
 
 

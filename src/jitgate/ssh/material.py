@@ -43,7 +43,7 @@ class Algorithm(StrEnum):
     @property
     def is_sk(self) -> bool:
         """Held by a security key, which signs over its own data (OpenSSH PROTOCOL.u2f)."""
-        return self.value.startswith("sk-")
+        return self.startswith("sk-")
 
 
 @dataclass(frozen=True, slots=True)

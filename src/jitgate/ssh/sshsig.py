@@ -1,6 +1,7 @@
 """SSHSIG: signatures over messages by SSH keys (OpenSSH PROTOCOL.sshsig), as `ssh-keygen -Y sign` makes them."""
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from jitgate.core.text import shown
@@ -13,7 +14,7 @@ __all__ = ["armor", "dearmor", "encode", "signed_bytes", "verify"]
 
 MAX_BLOB: Final = MAX_KEY + MAX_SIGNATURE + 512
 _MAGIC: Final = b"SSHSIG"
-_VERSION: Final = 1
+_BEGINNING: Final = _MAGIC + put_uint32(1)  # the version
 _HASHES: Final = {"sha512": hashlib.sha512, "sha256": hashlib.sha256}
 _BEGIN: Final = "-----BEGIN SSH SIGNATURE-----\n"
 _END: Final = "\n-----END SSH SIGNATURE-----"
@@ -29,12 +30,9 @@ def encode(key: PublicKey, namespace: str, signature: bytes) -> bytes:
     """The SSHSIG blob of an SSH signature blob that `key` made over `signed_bytes(namespace, ...)`."""
     return b"".join(
         (
-            _MAGIC,
-            put_uint32(_VERSION),
+            _BEGINNING,
             put_string(key.blob),
-            put_string(_checked(namespace)),
-            put_string(b""),  # reserved
-            put_string("sha512"),
+            _purpose(namespace, "sha512"),
             put_string(signature),
         )
     )
@@ -48,7 +46,7 @@ def verify(blob: bytes, namespace: str, message: bytes, *, require_user_verifica
     if len(blob) > MAX_BLOB:
         raise FormatError(f"a signature has {len(blob)} bytes, more than {MAX_BLOB}")
     reader = Reader(blob)
-    if reader.take(len(_MAGIC)) != _MAGIC or reader.uint32() != _VERSION:
+    if reader.take(len(_BEGINNING)) != _BEGINNING:
         raise FormatError("not an SSH signature of version 1")
     key = parse_public_key(reader.string())
     unverified_namespace = reader.text()
@@ -83,7 +81,13 @@ def dearmor(text: str) -> bytes:
 
 def _signed_bytes(namespace: str, hash_name: str, message: bytes) -> bytes:
     digest = _HASHES[hash_name](message).digest()
-    return _MAGIC + put_string(_checked(namespace)) + put_string(b"") + put_string(hash_name) + put_string(digest)
+    return _MAGIC + _purpose(namespace, hash_name) + put_string(digest)
+
+
+@lru_cache(maxsize=16)
+def _purpose(namespace: str, hash_name: str) -> bytes:
+    """What stands before the digest in what is signed, and before the signature in a blob."""
+    return put_string(_checked(namespace)) + put_string(b"") + put_string(hash_name)
 
 
 def _checked(namespace: str) -> str:

@@ -1,6 +1,7 @@
 """SSH wire types (RFC 4251 section 5), read strictly: one encoding for one value, nothing left over."""
 
 import binascii
+from struct import Struct
 from typing import Final
 
 from jitgate.core.errors import BadInput
@@ -46,6 +47,10 @@ class Reader:
         if value > 1:
             raise FormatError("a boolean is neither 0 nor 1")
         return value == 1
+
+    def numbers(self, form: Struct) -> tuple[int, ...]:
+        """What the bytes are by that form of whole numbers."""
+        return form.unpack(self.take(form.size))
 
     def uint32(self) -> int:
         return int.from_bytes(self.take(4), "big")

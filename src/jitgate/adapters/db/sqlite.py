@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
+from jitgate.adapters.db.prepared import Prepared
 from jitgate.core.errors import BadInput, NotFound, Unsafe
 
 PATIENCE_MS = 5000  # with another program that has the file locked
@@ -38,9 +39,8 @@ def engine(url: URL, *, read_only: bool = False, make: bool = False) -> Engine:
             connection.close()  # nobody else has it: the pool takes only connections that were made
             raise
 
-    @event.listens_for(made, "begin")
-    def on_begin(connection: Any) -> None:  # noqa: ANN401  # sqlalchemy's hook is untyped
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    begin = Prepared(text("BEGIN" if read_only else "BEGIN IMMEDIATE"))
+    event.listens_for(made, "begin")(begin.run)
 
     return made
 

@@ -109,7 +109,7 @@ class ProcessSigner:
 
     async def sign(self, requests: Sequence[SignRequest]) -> list[Result]:
         parts = _parts(requests)
-        if len(parts) == 1:
+        if len(parts) == 1:  # as ever but for the signatures of a rotation
             return await self._add_signing(parts[0])
         calls = [self._add_signing(part) for part in parts]
         return [result for part in await asyncio.gather(*calls) for result in part]
