@@ -1,7 +1,9 @@
 """Two realms in one running service: each with keys, hosts and roles of its own, and nothing that crosses."""
 
 import stat
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,14 +130,25 @@ def test_nothing_of_one_realm_opens_the_other(service, alice):
     assert explained["role"] == "web-eu"
 
 
-def test_who_leaves_one_realm_loses_that_and_nothing_else(service, alice):
+def revoked(who: Connection, realm: str, made: Certificate, folder: Path) -> bool:
+    """What ssh-keygen says, with the list that hosts of that realm get."""
+    krl, file = folder / "krl", folder / "cert.pub"
+    krl.write_bytes(who.get(f"/.well-known/jitgate/krl?realm={realm}").body)
+    file.write_text(made.line() + "\n")
+    asked = ["ssh-keygen", "-Q", "-f", str(krl), str(file)]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 1
+
+
+def test_who_leaves_one_realm_loses_that_and_nothing_else(service, alice, tmp_path):
     add_host(service, "app1")
     grants = {host: alice.post("/v1/grants", {"host": host}).json["grant"]["id"] for host in ("web1", "app1")}
-    for host, grant in grants.items():
-        assert alice.post("/v1/certificates", {"grant": grant, "host": host}).status == 201
+    made = {host: certificate(alice, host) for host in grants}
     done = service.jitgate("user", "leave", "alice", "--realm", "eu", "--reason", "moved to us")
     assert done.returncode == 0, done.stderr
 
+    assert revoked(alice, "eu", made["app1"], tmp_path)
+    assert not revoked(alice, "default", made["web1"], tmp_path)
+    assert not revoked(alice, "eu", made["web1"], tmp_path)
     assert alice.post("/v1/certificates", {"grant": grants["web1"], "host": "web1"}).status == 201
     assert alice.post("/v1/certificates", {"grant": grants["app1"], "host": "app1"}).status == 409
     refused = alice.post("/v1/grants", {"host": "app1"})
