@@ -122,7 +122,12 @@ class Dialler:
             return
         task = asyncio.create_task(carry(far, near))
         self._carried.add(task)
-        task.add_done_callback(self._carried.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._carried.discard(task)
+        if not task.cancelled() and (problem := task.exception()):
+            _LOG.error("a session that was dialled back crashed", exc_info=problem)
 
     def _check(self, dial: Dial) -> None:
         if self._opening >= OPENING_MAX or len(self._carried) >= CARRIED_MAX:
@@ -187,10 +192,11 @@ async def _present(
         await _tried(secure, lambda: secure.send(data))  # less than a record holds: all of it or nothing
         size = int.from_bytes(await _exactly(secure, 4), "big")
         _check_yes(await _exactly(secure, size if 0 < size <= _ANSWER_MAX else 0))
-        return await _tried(secure, secure.unwrap)
+        await _tried(secure, secure.unwrap)
     except BaseException:
         secure.close()
         raise
+    return socket.socket(fileno=secure.detach())  # the loop takes no object of the other class
 
 
 def _check_yes(unverified: bytes) -> None:

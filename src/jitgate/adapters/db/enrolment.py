@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from jitgate.adapters.db import tables as t
+from jitgate.adapters.db import agent_tables as t
 from jitgate.core.clock import Micros
 from jitgate.sessions.agent_wire import Problem
 from jitgate.sessions.enrolment import HostState, HostTerms, KeptToken, Waiting

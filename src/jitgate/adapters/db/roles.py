@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sqlalchemy import Engine
 
-from jitgate.adapters.db import vault_tables
+from jitgate.adapters.db import agent_tables, vault_tables
 from jitgate.adapters.db.tables import metadata
 
 VERSION = "alembic_version"
@@ -25,11 +25,6 @@ _CHANGES: Mapping[str, str] = {
     "device_sign_in": "next_at interval",
     "due_event": "done_at",
     "host": "removed_at labels",
-    "host_state": "node_id connected_at seen_at agent bundle bundle_epoch bundle_counter bundle_at trust_epoch "
-    "trust_counter trust_at krl clock_off problems host_id realm_id",
-    "host_waiting": "approved_at",
-    "host_login": "ended_at kill_at",
-    "join_token": "used_at used_by",
     "lease": "holder until",
     "log_state": "frontier",
     "meta": "value",
@@ -42,20 +37,19 @@ _CHANGES: Mapping[str, str] = {
     "serial_counter": "next",
     "session": "ended_at end_reason up down kill_at",
     "sign_in": "ended_at",
+    **agent_tables.CHANGES,
     **vault_tables.CHANGES,
 }
 _MADE_BY_INIT = frozenset({"log_state"})
 _REMOVED = frozenset(
     {
         "device_sign_in",
-        "host_login",
-        "host_waiting",
         "identity",
-        "join_token",
         "realm_leaver",
         "revoked_serials",
         "throttle",
         "used_proof",
+        *agent_tables.REMOVED,
         *vault_tables.REMOVED,
     }
 )

@@ -385,24 +385,6 @@ session = Table(
     Column("down", BigInteger, nullable=False),
     _when("kill_at", nullable=True),
 )
-# Who logged in on a host, as its agent reports it; `session_id` empty: not through a gateway.
-host_login = Table(
-    "host_login",
-    metadata,
-    Column("host_id", String(26), ForeignKey("host.id"), primary_key=True),
-    Column("id", String(26), primary_key=True),  # the agent's
-    _realm(),
-    Column("session_id", String(26), nullable=False),
-    Column("login", String(32), nullable=False),
-    Column("key_id", String(255), nullable=False),
-    Column("serial", BigInteger, nullable=False),
-    Column("source", String(64), nullable=False),
-    Column("port", Integer, nullable=False),
-    _when("began_at"),
-    _when("ended_at", nullable=True),
-    _when("kill_at", nullable=True),  # the agent is to end it
-)
-Index("ix_host_login_session", host_login.c.session_id)
 Index("ix_session_person", session.c.person_id, session.c.id)
 Index(
     "ix_session_open",
@@ -451,65 +433,6 @@ outbox = Table(
     Column("payload", Text, nullable=False),
     _when("created_at"),
     _when("sent_at", nullable=True),
-)
-
-# What each host's agent said last; `connected_at` is null while it is not connected.
-host_state = Table(
-    "host_state",
-    metadata,
-    Column("host_id", String(26), ForeignKey("host.id"), primary_key=True),
-    _realm(),
-    Column("node_id", String(26), nullable=False),
-    _when("connected_at", nullable=True),
-    _when("seen_at"),
-    Column("agent", String(64), nullable=False),
-    Column("bundle", String(80), nullable=False),  # the acknowledged version's three numbers
-    Column("bundle_epoch", BigInteger, nullable=False),
-    Column("bundle_counter", BigInteger, nullable=False),
-    _when("bundle_at", nullable=True),
-    Column("trust_epoch", BigInteger, nullable=False),
-    Column("trust_counter", BigInteger, nullable=False),
-    _when("trust_at", nullable=True),
-    Column("krl", String(64), nullable=False),  # SHA-256 of the acknowledged revocation list
-    Column("clock_off", BigInteger, nullable=False),
-    Column("problems", Text, nullable=False),  # JSON list of code and detail
-)
-
-join_token = Table(
-    "join_token",
-    metadata,
-    _id(),
-    _realm(),
-    Column("token_hash", LargeBinary, nullable=False, unique=True),
-    Column("name", String(64), nullable=False),
-    Column("address", String(255), nullable=False),  # empty: the one that the host joins from
-    Column("port", Integer, nullable=False),
-    Column("reach", String(16), nullable=False, server_default="dial"),
-    Column("labels", Text, nullable=False),
-    Column("logins", Text, nullable=False),
-    Column("again", Boolean, nullable=False),  # may take the place of a host of that name
-    _when("made_at"),
-    _when("expires_at"),
-    _when("used_at", nullable=True),
-    Column("used_by", LargeBinary, nullable=True),  # the host key
-)
-
-# Hosts that proved a key and wait for their owner's word.
-host_waiting = Table(
-    "host_waiting",
-    metadata,
-    Column("realm_id", String(32), ForeignKey("realm.id"), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("host_key", LargeBinary, nullable=False),
-    Column("how", String(16), nullable=False),  # token | key | oidc
-    Column("address", String(255), nullable=False),
-    Column("port", Integer, nullable=False),
-    Column("reach", String(16), nullable=False, server_default="dial"),
-    Column("labels", Text, nullable=False),
-    Column("logins", Text, nullable=False),
-    Column("source", String(64), nullable=False),
-    _when("asked_at"),
-    _when("approved_at", nullable=True),
 )
 
 # The log: `leaf` is what the tree hashes and never changes; the other columns repeat it for searching and are checked
