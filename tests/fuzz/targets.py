@@ -30,6 +30,8 @@ from jitgate.gateway.hello import protocols
 from jitgate.identity.jwks import parse_key_set
 from jitgate.identity.oidc import TokenRefused, TokenRules, verify_id_token
 from jitgate.identity.providers import ALGORITHMS
+from jitgate.policy.vault_acl import CAPABILITIES, parse_policy
+from jitgate.policy.vault_role import as_fields, read_role
 from jitgate.sessions.ticket import make_ticket, open_ticket
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import (
@@ -53,6 +55,20 @@ PROVIDER = FakeProvider(clock=lambda: TOKEN_NOW)
 KEY_SET = json.dumps({"keys": [jwk(PROVIDER.key, "k1")]}).encode()
 TOKEN_KEY = parse_key_set(KEY_SET)["k1"]
 
+POLICY = b'# who may sign\npath "ssh/sign/+" {\n  capabilities = ["create", "update"]\n}\n'
+ROLE = json.dumps(
+    {
+        "allow_user_certificates": True,
+        "allowed_users": "ubuntu,deploy",
+        "default_extensions": {"permit-pty": ""},
+        "default_critical_options": {"source-address": "192.0.2.0/24"},
+        "allowed_user_key_lengths": {"rsa": [3072, 4096]},
+        "key_type": "ca",
+        "default_user": "ubuntu",
+        "ttl": "4h",
+        "max_ttl": "1d",
+    }
+).encode()
 DISCOVERY = json.dumps(
     {
         "sign_in": ["local", "oidc"],
@@ -184,6 +200,23 @@ def redirect(data: bytes) -> None:
         raise BadInput("no code")
 
 
+def vault_policy(data: bytes) -> None:
+    rules = parse_policy(data.decode("utf-8", "replace"))
+    assert all(rule.capabilities <= CAPABILITIES for rule in rules)
+
+
+def vault_role(data: bytes) -> None:
+    """A role, as its fields come in; what is taken reads the same when it is written as it is shown."""
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadInput("no JSON") from None
+    if not isinstance(said, dict):
+        raise BadInput("no object")
+    role, _ = read_role(said)
+    assert read_role(as_fields(role))[0] == role
+
+
 def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     """{name: (target, sound inputs to start from)}"""
     keys = [made(a) for a in Algorithm]
@@ -229,6 +262,8 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "redirect": (redirect, [b"http://127.0.0.1:4000/callback?code=abc&state=s&iss=https%3A%2F%2Fidp.example.com"]),
         "krl": (krl, [dump_krl(each) for each in lists]),
         "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
+        "vault_policy": (vault_policy, [POLICY, b'{"path": {"ssh/*": {"capabilities": ["read"]}}}']),
+        "vault_role": (vault_role, [ROLE]),
     }
 
 

@@ -51,7 +51,7 @@ class VaultRole:
     max_ttl_s: int = 0
     not_before_s: int = 30
     key_id_format: str = ""
-    algorithm_signer: str = ""
+    algorithm_signer: str = "default"
 
 
 def read_role(said: Mapping[str, object]) -> tuple[VaultRole, tuple[str, ...]]:
@@ -83,7 +83,7 @@ def as_fields(role: VaultRole) -> dict[str, object]:
     everybody = ANY if role.allowed_users is None else ",".join(role.allowed_users)
     lengths = {name: list(sizes) for name, sizes in role.allowed_user_key_lengths.items()}
     return {
-        "algorithm_signer": role.algorithm_signer or "default",
+        "algorithm_signer": role.algorithm_signer,
         "allow_bare_domains": False,
         "allow_empty_principals": False,
         "allow_host_certificates": False,
@@ -235,7 +235,7 @@ def _warnings(role: VaultRole) -> list[str]:
         found.append("there is no ttl: certificates live as long as the mount's default, 15 minutes")
     if role.key_id_format:
         found.append("key_id_format is kept and not used: a key id names grant and holder")
-    if role.algorithm_signer not in ("", "default"):
+    if role.algorithm_signer != "default":
         found.append("algorithm_signer is kept and not used: the CA key is ed25519")
     return found
 
@@ -270,7 +270,7 @@ _READERS: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "max_ttl": ("max_ttl_s", seconds),
     "not_before_duration": ("not_before_s", _backdate),
     "key_id_format": ("key_id_format", _words),
-    "algorithm_signer": ("algorithm_signer", _words),
+    "algorithm_signer": ("algorithm_signer", lambda value: _words(value) or "default"),
 }
 FIELDS: Final = frozenset(_READERS) | frozenset(_MUST)
 """Every field of a role that is known by name: `docs/vault.md` has a row for each."""
