@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
 
-from jitgate.audit.shapes import ALWAYS_MAY, SHAPES, EventType, Outcome
+from jitgate.audit.shapes import ALWAYS_MAY, SHAPES, EventType, Outcome, Shape
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.ids import is_id
@@ -117,20 +117,24 @@ class Event:
             raise BadInput(f"{self.type} without {', '.join(sorted(shape.must - carried))}")
         if not carried <= _MAY[self.type]:
             raise BadInput(f"{self.type} with {', '.join(sorted(carried - _MAY[self.type]))}")
+        self._check_detail(shape)
+
+    def _check_detail(self, shape: Shape) -> None:
         keys = {key for key, _ in self.detail}
         if len(keys) != len(self.detail) or not shape.detail_must.keys() <= keys:
             raise BadInput(f"{self.type} needs the details {', '.join(shape.detail_must)}, each once")
-        kinds = _DETAILS[self.type]
+        kinds, texts = _DETAILS[self.type], []
         for key, value in self.detail:
             if type(value) is not kinds.get(key):
                 raise BadInput(f"{self.type} with the detail {shown(key)} of {type(value).__name__}")
             if isinstance(value, int):
                 _check_int(key, value)
-        texts = "".join([value for _, value in self.detail if isinstance(value, str)])
-        if len(texts) > DETAIL_MAX or not (texts.isascii() and texts.isprintable()):  # else each of them is, too
+            else:
+                texts.append(value)
+        together = "".join(texts)
+        if len(together) > DETAIL_MAX or not (together.isascii() and together.isprintable()):  # else so is each
             for key, value in self.detail:
-                if isinstance(value, str):
-                    check_text(key, value, DETAIL_MAX)
+                check_text(key, str(value), DETAIL_MAX)
 
 
 _OPTIONAL = (
