@@ -43,6 +43,8 @@ from jitgate.ssh.cert import (
 )
 from jitgate.ssh.krl import Certificates, Krl, dump_krl, merge, parse_krl
 from jitgate.ssh.krl_serials import Serials
+from jitgate.ssh.lint import lint
+from jitgate.ssh.loose import read_loosely
 from jitgate.ssh.private import dump_private_key, load_private_key
 from jitgate.ssh.pubkey import Algorithm, parse_public_key, parse_public_key_line
 
@@ -103,6 +105,19 @@ def certificate(data: bytes) -> None:
 def certificate_line(data: bytes) -> None:
     found = parse_certificate_line(data.decode("utf-8", "surrogateescape"))
     assert found.line() == " ".join(data.decode().split()[:2])
+
+
+def loose_certificate(data: bytes) -> None:
+    """What the strict parser takes, the linter reads the same; what it reads, it has words for."""
+    try:
+        strict = parse_certificate_line(data.decode("utf-8", "surrogateescape"))
+    except BadInput:
+        strict = None
+    found = read_loosely(data.decode("utf-8", "surrogateescape"))
+    assert all(each.what for each in lint(found, TOKEN_NOW // SECOND))
+    if strict is not None:
+        assert (found.key.blob, found.ca.blob) == (strict.body.key.blob, strict.body.ca.blob)
+        assert found.signature_holds is True
 
 
 def tbs(data: bytes) -> None:
@@ -249,6 +264,7 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "key_line": (key_line, [k.public.line("al@laptop").encode() for k in keys]),
         "certificate": (certificate, [c.blob for c in certificates]),
         "certificate_line": (certificate_line, [c.line().encode() for c in certificates]),
+        "loose_certificate": (loose_certificate, [c.line().encode() for c in certificates]),
         "tbs": (tbs, bodies),
         "signature": (signature, signatures),
         "raw_signature": (raw_signature, [bytes([i]) + k.sign(MESSAGE) for i, k in enumerate(keys)]),

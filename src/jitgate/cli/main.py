@@ -18,6 +18,7 @@ _VM = {
 _CERT = {
     "get": Entry("Get one for any ssh client.", "cert:get"),
     "show": Entry("Say in words what one allows.", "cert:show"),
+    "lint": Entry("Say what anybody's allows, and what is dangerous about it.", "lint:lint_"),
     "renew": Entry("Make sure that plain ssh has one.", "cert:renew"),
 }
 _GRANTS = {
