@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench.agents import agents
 from tests.bench.audit import audit
 from tests.bench.decisions import decision
 from tests.bench.growth import growth
@@ -26,6 +27,7 @@ BENCHES: tuple[tuple[Callable[[], Iterator[Row]], tuple[str, ...]], ...] = (
     (decision, ("decision", "list")),
     (audit, ("audit",)),
     (growth, ("growth",)),
+    (agents, ("revocation", "memory", "storm")),
 )
 WIDTHS = (10, 14, 10, 10, 28, 6, 9)
 
