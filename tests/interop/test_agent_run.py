@@ -17,7 +17,8 @@ from tests.unit.agent.trusts import USER_CA
 from jitgate.app.local_sshd import LocalHost
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.ids import new_id
-from jitgate.sessions.agent_wire import BundleSent, CertificateSent, Refused, Renew, TrustSent
+from jitgate.sessions.agent_wire import AgentHello, BundleSent, CertificateSent, Refused, Renew, TrustSent
+from jitgate.sessions.bundle import krl_digest
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 
@@ -116,6 +117,20 @@ def test_what_is_not_ours_or_not_signed_is_not_obeyed(host: LocalHost, service: 
 
 def was_told(service: Enroller, code: str) -> bool:
     return any(code in each.detail for ack in service.acks for each in ack.problems)
+
+
+def test_a_list_that_it_lacks_is_asked_for_anew(host: LocalHost, service: Enroller):
+    with running(host, service):
+        told = service.revoke(7)
+        service.wait(lambda: service.acked(told.version))
+        now = service.bundle.made_at + 1
+        service.krl = krl_of(8)
+        service.bundle = replace(service.bundle, krl=krl_digest(service.krl), version=(1, 9, now), made_at=now)
+        service.said.clear()
+        service.send(BundleSent(service.bundle_envelope(), None))
+        service.wait(lambda: service.acked((1, 9, now)))
+        assert any(isinstance(each, AgentHello) and each.have.krl == "" for each in service.said)
+        assert not enters(host, 8)
 
 
 def test_a_bundle_can_add_no_key_login_or_scope(host: LocalHost, service: Enroller):

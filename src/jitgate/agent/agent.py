@@ -18,7 +18,7 @@ from jitgate.agent.pins import Gateway
 from jitgate.ca.envelope import Envelope
 from jitgate.ca.trust import TrustVersion
 from jitgate.core.clock import SECOND, Clock, Micros
-from jitgate.core.errors import BadInput, Error, NotFound
+from jitgate.core.errors import BadInput, Error, NotFound, Unreachable
 from jitgate.sessions.agent_wire import (
     CLOCK_MAX,
     PROBLEMS_MAX,
@@ -65,6 +65,7 @@ class Agent:
     offset: Micros = 0
     _asked_at: Micros = 0
     _told: tuple[Problem, ...] = ()
+    _lacks_list: bool = False
     _reports: "deque[Report]" = field(default_factory=lambda: deque(maxlen=_REPORTS_MAX))
     _work: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
@@ -72,7 +73,8 @@ class Agent:
     def have(self) -> Have:
         """What is in force, and not only kept."""
         known = self.held.have()
-        return Have(self.applied_bundle, self.applied_trust, known.krl if self.applied_bundle else "")
+        has_list = self.applied_bundle is not None and not self._lacks_list
+        return Have(self.applied_bundle, self.applied_trust, known.krl if has_list else "")
 
     # ---- the service ----
 
@@ -95,6 +97,8 @@ class Agent:
                 await self._apply("trust", self._take_trust, envelope)
             case BundleSent(envelope, krl):
                 await self._apply("bundle", self._take_bundle, envelope, krl)
+                if self._lacks_list and krl is None:
+                    raise Unreachable("a bundle names a revocation list that is not here", "asking for it anew")
             case CertificateSent(line):
                 await self._apply("certificate", self._take_certificate, line)
             case Pong(clock) | Welcome(clock):
@@ -136,7 +140,9 @@ class Agent:
         except BadInput as error:
             if error.code == "same_version":
                 self.put_revoked()
+            self._lacks_list = error.code == "other_krl"
             raise
+        self._lacks_list = False
         try:
             held.keep_bundle(self.held, envelope, bundle, found)
             self.well("state")
