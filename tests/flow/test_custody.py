@@ -205,6 +205,20 @@ def test_a_transit_engine_that_takes_our_token_away(files, tmp_path, openbao: Op
     run(files, test)
 
 
+def test_a_token_lives_on_while_keys_are_looked_after(tmp_path, openbao: OpenBao, monkeypatch):
+    monkeypatch.setattr("jitgate.adapters.custody.transit.RENEW_S", 0)
+    signing, _ = transit(openbao, tmp_path)
+    openbao.ask("POST", f"{signing.mount}/keys/user", {"type": "ed25519"})
+    body = {"policies": [f"{signing.mount}-sign"], "period": "2s", "no_parent": True}
+    token = openbao.ask("POST", "auth/token/create", body)["auth"]["client_token"]
+    secret(Path(signing.token_file), token)
+    until = time.monotonic() + 5
+    with closing(Transit(signing)) as engine:
+        while time.monotonic() < until:
+            engine.key("user")
+            time.sleep(0.2)
+
+
 def test_a_rotation_inside_the_engine_changes_nothing_until_it_is_listed(files, tmp_path, openbao: OpenBao):
     signing, everything = transit(openbao, tmp_path)
     with closing(Transit(everything)) as engine:

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import ssl
+import time
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key_line
 from jitgate.ssh.signature import ECDSA_HASHES
 from jitgate.ssh.wire import put_mpint, put_string, to_base64
 
+RENEW_S: Final = 60.0  # between looks at the life of our token
 MAKE_S: Final = 60.0  # for a new RSA key in the engine: its own wrapping key is one of 4096 bits
 ANSWER_MAX: Final = 64 * 1024  # bytes; a key with a hundred versions has twenty thousand
 _TYPES: Final = {
@@ -51,8 +53,10 @@ class Transit:
     def __init__(self, place: TransitPlace) -> None:
         self._place = place
         self._connection: http.client.HTTPConnection | None = None
+        self._renew_at = 0.0
 
     def key(self, name: str) -> "TransitKey":
+        self._keep_token()
         name, _, wanted = name.partition(":")
         found = self._ask("GET", f"keys/{name}")["data"]
         try:
@@ -113,11 +117,17 @@ class Transit:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unreachable("the transit engine answers with something else than a signature") from None
 
-    def renew(self) -> None:
-        """Give our token its whole life again. Whoever may not be renewed is somebody else's to keep fresh."""
-        found = self._ask("GET", "/auth/token/lookup-self")["data"]
-        if found.get("renewable") and found.get("ttl", 0) * 2 < found.get("creation_ttl", 0):
-            self._ask("POST", "/auth/token/renew-self", {})
+    def _keep_token(self) -> None:
+        """Give our token its whole life again before half of it is over. Where it may not be renewed somebody else puts
+        another one into its file.
+        """
+        if time.monotonic() < self._renew_at:
+            return
+        self._renew_at = time.monotonic() + RENEW_S
+        with suppress(Error):
+            found = self._ask("GET", "/auth/token/lookup-self")["data"]
+            if found["renewable"] and found["ttl"] * 2 < found["creation_ttl"]:
+                self._ask("POST", "/auth/token/renew-self", {})
 
     def _check_free(self, name: str) -> None:
         try:
