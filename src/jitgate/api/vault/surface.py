@@ -105,6 +105,8 @@ async def _body(request: Request) -> dict[str, object]:
         found = json.loads(raw, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise BadInput("failed to parse JSON input") from None
+    if found is None:  # what the client sends with -force
+        return {}
     if not isinstance(found, dict):
         raise BadInput("failed to parse JSON input", "an object")
     return found

@@ -269,7 +269,7 @@ async def create(outside: Outside, asked: Asked) -> Answer:
     """A child: never more policies than its parent, never longer than it, ended with it."""
     only(asked, CREATE)
     for name in ("no_parent", "period", "id", "entity_alias"):
-        if asked.data.get(name) not in (None, False, "", 0, "false", "0"):
+        if asked.data.get(name) not in (None, False, "", 0, "false", "0", "0s"):
             raise BadInput(f"{name} is not taken", "a token ends with the one that made it")
     if text(asked, "type", "service") not in ("", "service"):
         raise BadInput("type is not taken: tokens are of type service")
