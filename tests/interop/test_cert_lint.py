@@ -1,5 +1,6 @@
 """The linter beside OpenSSH: what it says of a certificate, ssh-keygen and a stock sshd do."""
 
+import re
 import struct
 import subprocess
 import time
@@ -132,3 +133,23 @@ def logs_in(host: LocalHost, folder: Path, raw: Raw) -> bool:
         stdin=subprocess.DEVNULL,
     )
     return done.returncode == 0
+
+
+def version_of(programs: Mapping[str, Path]) -> tuple[int, int]:
+    done = subprocess.run([programs["ssh"], "-V"], capture_output=True, text=True, check=True)
+    found = re.search(r"OpenSSH_([0-9]+)\.([0-9]+)", done.stderr)
+    assert found
+    return int(found[1]), int(found[2])
+
+
+def test_a_certificate_that_names_nobody_is_a_danger(start_sshd: Start, programs: Mapping[str, Path], tmp_path: Path):
+    """In authorized_keys, where other authorities stand: it opens every login there."""
+    host = start_sshd("web1", "ubuntu")
+    folder = host.etc.parent / "home/ubuntu/.ssh"
+    folder.mkdir(exist_ok=True)
+    (folder / "authorized_keys").write_text(f"cert-authority {CA.public.line()}\n")
+    now = int(time.time())
+    raw = sound().but(principals=b"", after=now - 60, before=now + 900)
+    assert "no-principals" in {each.code for each in lint(read_loosely(line(raw.blob())), now)}
+    assert logs_in(host, tmp_path, raw) == (version_of(programs) < (10, 3))
+    assert not logs_in(host, tmp_path, raw.but(principals=strings(b"nobody")))

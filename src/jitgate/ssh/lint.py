@@ -175,7 +175,9 @@ def _login(name: bytes) -> Iterator[Finding]:
         yield Finding(Severity.DANGER, "empty-principal", what, "as in CVE-2024-7594")
     elif b"," in name:
         what = f"the principal {said} holds a comma: with principals= in authorized_keys, sshd before 10.3 reads two"
-        yield Finding(Severity.DANGER, "comma", what, "CVE-2026-35414")
+        yield Finding(
+            Severity.DANGER, "comma", what, "CVE-2026-35414, which distributions have mended in older versions too"
+        )
     elif _has_wildcard(name):
         what = f"the principal {said} holds a wildcard: sshd compares it as it is, other servers and roles may not"
         yield Finding(Severity.WARNING, "wildcard", what)
@@ -197,7 +199,7 @@ def _host_name(name: bytes) -> Iterator[Finding]:
         yield Finding(Severity.DANGER, "loopback", what)
     elif _has_wildcard(name):
         severity = Severity.DANGER if lower in ("*", "*.*") else Severity.WARNING
-        what = f"it names {said}: newer ssh (9.2 for one) takes it for every host of that pattern"
+        what = f"it names {said}: ssh from 10.3 on takes it for every host of that pattern, older ones for none"
         yield Finding(severity, "wildcard", what, "name the host")
     elif b"," in name or not _is_plain(name):
         yield Finding(Severity.WARNING, "odd-principal", f"the host name {said} is none")
