@@ -175,9 +175,7 @@ def _login(name: bytes) -> Iterator[Finding]:
         yield Finding(Severity.DANGER, "empty-principal", what, "as in CVE-2024-7594")
     elif b"," in name:
         what = f"the principal {said} holds a comma: with principals= in authorized_keys, sshd before 10.3 reads two"
-        yield Finding(
-            Severity.DANGER, "comma", what, "CVE-2026-35414, which distributions have mended in older versions too"
-        )
+        yield Finding(Severity.DANGER, "comma", what, "CVE-2026-35414, mended in older packages too")
     elif _has_wildcard(name):
         what = f"the principal {said} holds a wildcard: sshd compares it as it is, other servers and roles may not"
         yield Finding(Severity.WARNING, "wildcard", what)
