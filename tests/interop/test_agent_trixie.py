@@ -33,17 +33,17 @@ exec chroot {root} /usr/sbin/sshd "$@"
 MERGED = """\
 cd "$1"
 mount -t tmpfs none merged
-mkdir merged/upper merged/work merged/root
-mount -t overlay -o lowerdir={lower},upperdir=merged/upper,workdir=merged/work none merged/root
-mkdir -p "merged/root$PWD"
-mount --bind "$PWD" "merged/root$PWD"
-mount -t proc none merged/root/proc
-mount --bind /dev merged/root/dev
+mkdir merged/upper merged/work merged/os
+mount -t overlay -o lowerdir={lower},upperdir=merged/upper,workdir=merged/work none merged/os
+mkdir -p "merged/os$PWD"
+mount --bind "$PWD" "merged/os$PWD"
+mount -t proc none merged/os/proc
+mount --bind /dev merged/os/dev
 cd /
 """
 SHARED = """\
-mount --bind ssh merged/root/etc/ssh
-mount --bind /run merged/root/run
+mount --bind ssh merged/os/etc/ssh
+mount --bind /run merged/os/run
 """
 
 
@@ -60,7 +60,7 @@ def lower() -> Path:
 def host(folder: Path, lower: Path) -> Path:  # noqa: F811
     """The folder of a host whose sshd is that of the root."""
     (folder / "merged").mkdir()
-    (folder / "sshd").write_text(SSHD.format(root=folder / "merged/root"))
+    (folder / "sshd").write_text(SSHD.format(root=folder / "merged/os"))
     (folder / "sshd").chmod(0o755)
     for name, key in (("user_ca", USER_CA), ("host_ca", HOST_CA), ("other_ca", OTHER_CA)):
         (folder / name).write_bytes(dump_private_key(key).reveal())
