@@ -46,8 +46,8 @@ def test_the_signers_command_is_one_of_ours():
     assert (Path(program).name, command) == ("jitgate", "signer")
     found = signer.make_context("signer", arguments).params
     assert (found["users"], found["folder"]) == (("jitgate",), Path("/var/lib/jitgate-signer"))
-    told = (FOLDER / DROP_IN).read_text()
-    assert f"JITGATE_SIGNER={found['listen']} JITGATE_SIGNER_FOLDER={found['folder']}\n" in told
+    told = (FOLDER.parents[1] / "docs/custody.md").read_text()
+    assert f'signer = "{found["listen"]}"\nsigner_folder = "{found["folder"]}"\n' in told
 
 
 def test_the_units_credentials_are_the_keys_of_an_installation(install: Callable[..., Service]):
