@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.enroller import Enroller
-from tests.interop.trusting import reload_command, sshd_of
 
 from jitgate.app.local_sshd import LocalHost
 
@@ -23,8 +22,8 @@ def state_of(host: LocalHost) -> Path:
 
 
 def where(host: LocalHost, *, reload: str = "") -> list[str]:
-    command = reload or reload_command(host)
-    return ["--etc", str(host.etc), "--sshd", sshd_of(host), "--reload", command]
+    command = reload or host.reload_command()
+    return ["--etc", str(host.etc), "--sshd", str(host.own_sshd()), "--reload", command]
 
 
 def agent(

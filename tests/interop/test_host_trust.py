@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from tests.interop.trusting import apply, let_in_by_key, opens, reload_command, ssh, sshd_of, tree, trust_of, write
+from tests.interop.trusting import apply, let_in_by_key, opens, ssh, tree, trust_of, write
 from tests.unit.agent.trusts import USER_CA, certify
 
 from jitgate.agent.script import render
@@ -309,7 +309,7 @@ def test_the_command_does_what_the_script_does(host: LocalHost):
     file = host.etc.parent / "web1.trust"
     file.write_text(dump(trust_of(host)))
     code = "from jitgate.app.commands.host_trust import host_trust; host_trust()"
-    options = ["--etc", str(host.etc), "--sshd", sshd_of(host), "--reload", reload_command(host)]
+    options = ["--etc", str(host.etc), "--sshd", str(host.own_sshd()), "--reload", host.reload_command()]
     done = subprocess.run([sys.executable, "-c", code, str(file), *options], check=False)
     assert done.returncode == 0
     assert opens(host, "ubuntu", "ubuntu@host:web1")
@@ -325,7 +325,7 @@ def test_coreutils_sshd_and_ssh_keygen_are_all_it_needs(host: LocalHost, program
     before, line, after = render(trust_of(host)).partition("PATH=${PATH:+$PATH:}/usr/sbin:/usr/bin:/sbin:/bin\n")
     assert line
     script = f"{before}PATH={folder}\n{after}"
-    path = f"PATH={os.environ['PATH']}; {reload_command(host)}"
+    path = f"PATH={os.environ['PATH']}; {host.reload_command()}"
     for arguments in ((), (), ("--remove",)):
         done = apply(host, script, *arguments, shell=f"/bin/{shell}", reload=path)
         assert (done.returncode, done.stderr) == (0, "")

@@ -12,9 +12,7 @@ from tests.interop.trusting import (
     keep,
     let_in_by_key,
     opens,
-    reload_command,
     restore,
-    sshd_of,
     steps_taken,
     stumble,
     tree,
@@ -143,7 +141,7 @@ done
 
 def lying_sshd(host: LocalHost) -> str:
     path = host.etc.parent / "lying-sshd"
-    path.write_text(LYING_SSHD.format(etc=host.etc, sshd=sshd_of(host), reload=reload_command(host)))
+    path.write_text(LYING_SSHD.format(etc=host.etc, sshd=str(host.own_sshd()), reload=host.reload_command()))
     path.chmod(0o755)
     return str(path)
 
@@ -172,7 +170,7 @@ def test_settings_that_sshd_does_not_take_never_come_into_place(host: LocalHost)
     path = host.etc.parent / "old-sshd"
     path.write_text(
         f'#!/bin/sh\ncase "$*" in "-t -f {host.etc}/jitgate.work"*) echo bad option; exit 1 ;; esac\n'
-        f'exec {sshd_of(host)} "$@"\n'
+        f'exec {host.own_sshd()!s} "$@"\n'
     )
     path.chmod(0o755)
     done = apply(host, trust_of(host), sshd=str(path), reload="touch /nowhere/at/all")

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shlex
 import shutil
 import signal
 import stat
@@ -29,21 +28,6 @@ def trust_of(host: LocalHost, *logins: str, **changed: object) -> HostTrust:
     return trust(key, *(logins or host.logins), host=host.name, **changed)  # type: ignore[arg-type]  # passed on
 
 
-def sshd_of(host: LocalHost) -> str:
-    """A command that is the host's sshd, under its own user, for a script that runs as ours."""
-    path = host.etc.parent / "sshd"
-    users = shlex.join(f"{name}={value}" for name, value in host.environment.items() if name != "PATH")
-    path.write_text(f'#!/bin/sh\nexec /usr/bin/env {users} {shlex.join(host.command[:-2])} "$@"\n')
-    path.chmod(0o755)
-    return str(path)
-
-
-def reload_command(host: LocalHost) -> str:
-    """Reloads the host's sshd, and answers when it listens again."""
-    count = f"grep -c '^Server listening' {host.log}"
-    return f"n=$({count}); kill -HUP {host.process.pid}; while [ $({count}) = $n ]; do sleep 0.02; done"
-
-
 def apply(
     host: LocalHost,
     trust_file: HostTrust | str,
@@ -57,7 +41,14 @@ def apply(
     script = trust_file if isinstance(trust_file, str) else render(trust_file)
     path = host.etc.parent / "jitgate-trust.sh"
     path.write_text(script)
-    options = ["--etc", str(host.etc), "--sshd", sshd or sshd_of(host), "--reload", reload or reload_command(host)]
+    options = [
+        "--etc",
+        str(host.etc),
+        "--sshd",
+        sshd or str(host.own_sshd()),
+        "--reload",
+        reload or host.reload_command(),
+    ]
     return subprocess.run(
         [shell, str(path), *arguments, *options],
         env={"PATH": os.environ["PATH"]} | dict(environment),

@@ -11,6 +11,7 @@ as root the sshd runs under the uid of `nobody`. Sessions get a fresh environmen
 import contextlib
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -104,6 +105,19 @@ class LocalHost:
         times = self.log_text().count(LISTENING)
         self.process.send_signal(signal.SIGHUP)
         _wait_until_it_listens(self, times + 1, "did not reload")
+
+    def own_sshd(self) -> Path:
+        """A command that is this host's sshd, under its own user: what `sshd -T` says is then what the host does."""
+        path = self.etc.parent / "sshd"
+        users = shlex.join(f"{name}={value}" for name, value in self.environment.items() if name != "PATH")
+        path.write_text(f'#!/bin/sh\nexec /usr/bin/env {users} {shlex.join(self.command[:-2])} "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    def reload_command(self) -> str:
+        """For a shell: reloads it, and ends when it listens again."""
+        count = f"grep -c '^{LISTENING}' {shlex.quote(str(self.log))}"
+        return f"n=$({count}); kill -HUP {self.process.pid}; while [ $({count}) = $n ]; do sleep 0.02; done"
 
     def stop(self) -> None:
         """Ends the sshd and its sessions; a second call does nothing."""

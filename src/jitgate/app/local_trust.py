@@ -1,6 +1,5 @@
 """A local host is told whom to trust: the very script that a real one runs."""
 
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def install_trust(host: LocalHost, text: str, trust_file: Path) -> None:
             "--etc",
             str(host.etc),
             "--sshd",
-            str(_own_sshd(host, script.with_suffix(".sshd"))),
+            str(host.own_sshd()),
             "--reload",
             "true",  # once, below: a signal to an sshd that is starting anew would end it
         ],
@@ -36,11 +35,3 @@ def install_trust(host: LocalHost, text: str, trust_file: Path) -> None:
     if done.returncode != 0:
         raise Unreachable(f"{host.name} did not take the trust file: {done.stderr or done.stdout}")
     host.reload()
-
-
-def _own_sshd(host: LocalHost, path: Path) -> Path:
-    """A command that is this host's sshd, under its own user: what `sshd -T` says is then what the host does."""
-    command = host.command[: host.command.index("-f")]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-    path.chmod(0o755)
-    return path

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from jitgate.app.commands.options import examples
+from jitgate.app.demo.join import joined_hosts
 from jitgate.app.demo.peers import PROVIDER
 from jitgate.app.demo.tour import tour
 from jitgate.app.demo.world import Member, World, open_world, write_json
@@ -43,7 +44,7 @@ def demo(*, keep: bool, json_file: Path | None, dex: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="jitgate-demo-") as folder:
         beside = "Dex, OpenLDAP, OpenBao, " if dex else ""
         click.echo(f"jitgate: starting {beside}service, signer and two hosts in {folder}", err=True)
-        with open_world(Path(folder), dex=dex) as world:
+        with open_world(Path(folder), dex=dex, trusted=False) as world, joined_hosts(world):
             if json_file is not None:
                 write_json(world, json_file)
             tour(world)

@@ -14,7 +14,7 @@ from jitgate.app.demo.openldap import GROUPS as GROUPS_BASE
 from jitgate.app.demo.openldap import PEOPLE as PEOPLE_BASE
 from jitgate.app.demo.peers import DIRECTORY_AGE_S, PASSWORD_FILE, PROVIDER, Peers
 from jitgate.app.demo.person import get_token
-from jitgate.app.demo.steps import DENIED, JITCTL, STATE, expect_that, jitctl, note, run, say, show
+from jitgate.app.demo.steps import DENIED, STATE, expect_that, jitctl, note, say, show
 from jitgate.app.demo.world import World
 from jitgate.app.tls import authority_pem
 from jitgate.core.clock import system_clock
@@ -37,11 +37,6 @@ def sign_in_by_dex(world: World, peers: Peers) -> None:
     jitctl(world, alice.home, ["login", world.url, "--provider", PROVIDER], expect="signed in to")
     jitctl(world, alice.home, ["whoami"], expect="engineers")
     say("bob has a password and a one-time code here, and links who he is at Dex to himself: both ways lead to him")
-    local = bob.home / "local-password"
-    local.touch(0o600)
-    local.write_text(bob.password.reveal())
-    login = ["login", world.url, "--user", "bob", "--password-file", str(local), "--code", bob.code()]
-    run(world, bob.home, [*JITCTL, *login])
     jitctl(world, bob.home, ["identities", "link", PROVIDER], expect="now leads to you")
 
 

@@ -34,10 +34,18 @@ def jitgate(world: World, arguments: Sequence[str], *, status: int = 0, expect: 
 
 
 def show(
-    world: World, home: Path, command: Sequence[str], *, shown: Sequence[str] = (), status: int = 0, expect: str = ""
+    world: World,
+    home: Path,
+    command: Sequence[str],
+    *,
+    shown: Sequence[str] = (),
+    into: str = "",
+    status: int = 0,
+    expect: str = "",
 ) -> None:
-    """Print a command, run it, print what came, and hold it against the claim."""
-    click.echo(click.style(f"  $ {shlex.join(shown or command)}", bold=True))
+    """Print a command, run it, print what came, hold it against the claim. `into`: the file that its output goes to."""
+    redirected = f" > {into}" if into else ""
+    click.echo(click.style(f"  $ {shlex.join(shown or command)}{redirected}", bold=True))
     done = run(world, home, command, check=False)
     for line in (done.stderr + done.stdout).splitlines():
         click.echo(f"    {line}")

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from jitgate.app.demo.dex_tour import leave, look_into_registry, refuse_other_audience, sign_in_by_dex
-from jitgate.app.demo.steps import DENIED, ENDED, JITCTL, STATE, expect_that, jitctl, jitgate, note, run, say, show
+from jitgate.app.demo.steps import DENIED, ENDED, STATE, expect_that, jitctl, jitgate, note, run, say, show
 from jitgate.app.demo.world import World
 from jitgate.ssh.cert import CertificateBody, parse_certificate_line
 
@@ -28,6 +28,7 @@ def tour(world: World) -> None:
     _refused(world)
     _ends_with_its_grant(world)
     _stolen_token(world)
+    _revoke(world)
     if world.peers:
         leave(world, world.peers)
     _log(world)
@@ -36,16 +37,12 @@ def tour(world: World) -> None:
 
 def _sign_in(world: World) -> None:
     say("alice signs in with password and one-time code; her key is made here and bound in the same act")
-    for name in ("alice", "bob"):
-        member = world.people[name]
-        password = member.home / "password"
-        password.touch(0o600)
-        password.write_text(member.password.reveal())
-        login = ["login", world.url, "--user", name, "--password-file", str(password), "--code", member.code()]
-        if name == "alice":
-            jitctl(world, member.home, login, shown=["login", world.url, "--user", name])
-        else:  # the same for bob, who reads the log later
-            run(world, member.home, [*JITCTL, *login])
+    alice = world.people["alice"]
+    password = alice.home / "password"
+    password.touch(0o600)
+    password.write_text(alice.password.reveal())
+    login = ["login", world.url, "--user", "alice", "--password-file", str(password), "--code", alice.code()]
+    jitctl(world, alice.home, login, shown=["login", world.url, "--user", "alice"])
 
 
 def _connect(world: World) -> None:
@@ -90,7 +87,7 @@ def _ends_with_its_grant(world: World) -> None:
     host = world.hosts["web1"]
     before = len(host.log_text())
     _wait_for_end(certificate)
-    ssh = ["ssh", "-F", _write_ssh_config(world, home, certificate).name, "web1"]
+    ssh = ["ssh", "-F", _write_ssh_config(world, home, certificate, "deploy").name, "web1"]
     show(world, home, [*ssh, "echo inside"], status=SSH_FAILED, expect="Permission denied")
     reason = next((line for line in host.log_text()[before:].splitlines() if "expired" in line), "")
     expect_that("expired" in reason, "sshd did not say that the certificate expired")
@@ -107,6 +104,23 @@ def _stolen_token(world: World) -> None:
     command = ["vm", "connect", "ubuntu@web1", "--reason", "mine now", "--", "true"]
     jitctl(world, mallory, command, status=DENIED, expect="not registered")
     jitctl(world, mallory, ["keys", "add", str(key.relative_to(mallory))], status=DENIED, expect="not registered")
+
+
+def _revoke(world: World) -> None:
+    say("and where the key is stolen too: bob takes her certificate back, both hosts know at once, and sshd refuses it")
+    alice, bob = world.people["alice"].home, world.people["bob"].home
+    certificate = alice / "stolen-cert.pub"
+    jitctl(world, alice, ["cert", "get", "ubuntu@web1", "-o", certificate.name])
+    ssh = ["ssh", "-F", _write_ssh_config(world, alice, certificate, "ubuntu").name, "web1"]
+    show(world, alice, [*ssh, "echo inside"], expect="inside")
+    serial = str(_body(certificate).serial)
+    jitctl(world, bob, ["revoke", "certificate", serial, "--reason", "laptop stolen"], expect="revoked on 2/2 hosts")
+    host = world.hosts["web1"]
+    before = len(host.log_text())
+    show(world, alice, [*ssh, "echo inside"], status=SSH_FAILED, expect="Permission denied")
+    reason = next((line for line in host.log_text()[before:].splitlines() if "revoked" in line), "")
+    expect_that("revoked" in reason, "sshd did not say that the certificate is revoked")
+    note(f"sshd on web1 says: {reason}")
 
 
 def _log(world: World) -> None:
@@ -141,13 +155,13 @@ def _altered(world: World) -> None:
     jitgate(world, command, status=1, expect="NOT WHOLE")
 
 
-def _write_ssh_config(world: World, home: Path, certificate: Path) -> Path:
+def _write_ssh_config(world: World, home: Path, certificate: Path, login: str) -> Path:
     """Stock ssh with that certificate and nothing else."""
     state, host = home / STATE, world.hosts["web1"]
     options = {
         "HostName": host.address,
         "Port": host.port,
-        "User": "deploy",
+        "User": login,
         "HostKeyAlias": "web1.default.jitgate",
         "UserKnownHostsFile": state / "known_hosts",
         "IdentityFile": state / "id",
@@ -156,7 +170,7 @@ def _write_ssh_config(world: World, home: Path, certificate: Path) -> Path:
         "IdentityAgent": "none",
         "BatchMode": "yes",
     }
-    path = home / "glimpse_config"
+    path = certificate.with_suffix(".config")
     path.write_text("Host web1\n" + "".join(f"  {name} {value}\n" for name, value in options.items()))
     return path
 

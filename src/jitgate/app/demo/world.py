@@ -18,7 +18,6 @@ from secrets import token_urlsafe
 
 import pyotp
 
-from jitgate.agent.trust import parse
 from jitgate.app import local_sshd
 from jitgate.app.control import Json, call_control
 from jitgate.app.demo.peers import PASSWORD_FILE, PROVIDER, Peers, open_peers
@@ -34,6 +33,7 @@ from jitgate.core.errors import Unreachable
 from jitgate.core.secret import Secret
 from jitgate.identity.totp import STEP
 from jitgate.policy.folder import load_folder
+from jitgate.sessions.model import host_pattern
 
 PATIENCE_S = 30
 STEP_S = STEP // SECOND
@@ -91,10 +91,11 @@ class World:
 
 
 @contextmanager
-def open_world(folder: Path, *, dex: bool = False) -> Iterator[World]:
+def open_world(folder: Path, *, dex: bool = False, trusted: bool = True) -> Iterator[World]:
     """Build it below `folder` and take it down again. Raises `NotFound` for a program that is missing.
 
-    `dex`: people come from Dex with OpenLDAP behind it, their keys are registered in OpenBao.
+    `dex`: people come from Dex with OpenLDAP behind it, their keys are registered in OpenBao. `trusted`: its hosts are
+    known and were given a trust file; else they are stock sshds that never heard of jitgate.
     """
     programs = local_sshd.find_programs()
     folder.chmod(0o755)  # its hosts may run as another user; what is secret in it has a mode of its own
@@ -121,7 +122,8 @@ def open_world(folder: Path, *, dex: bool = False) -> Iterator[World]:
         for name, (logins, labels) in HOSTS.items():
             host = local_sshd.start(folder / name, name, logins, programs)
             stack.callback(host.stop)
-            trust_host(settings, host, labels, folder / f"{name}.trust")
+            if trusted:
+                trust_host(settings, host, labels, folder / f"{name}.trust")
             hosts[name] = host
         admin = next(name for name, (_, admin) in PEOPLE.items() if admin)
         token = Secret(operate(settings, "vault token", {"name": admin, "ttl": "8h"})["token"])
@@ -176,9 +178,9 @@ def write_json(world: World, path: Path) -> None:
 def _known_hosts(world: World) -> Path:
     """The line by which any ssh client knows the demo's hosts (with `HostKeyAlias NAME.default.jitgate`)."""
     path = world.folder / "known_hosts"
-    trusts = [parse((world.folder / f"{name}.trust").read_bytes()) for name in world.hosts]
-    lines = {f"@cert-authority *.{trust.realm}.jitgate {trust.host_certificate.body.ca.line()}\n" for trust in trusts}
-    path.write_text("".join(sorted(lines)))
+    keys = operate(world.settings, "ca ls", {})["keys"]
+    trusted = [key for key in keys if key["kind"] == "host" and key["phase"] in {"listed", "active"}]
+    path.write_text("".join(f"@cert-authority {host_pattern(key['realm'])} {key['key']}\n" for key in trusted))
     return path
 
 
