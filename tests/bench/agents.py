@@ -124,7 +124,7 @@ def _storm(service: Service, olga: Connection) -> Iterator[Row]:
         took = time.monotonic() - ready
         done.set()
         asking.join()
-    yield Row("storm", "s to all back", took, None, f"{AGENTS} agents, killed", "<= 60")
+    yield Row("storm", "s to all back", took, None, f"{AGENTS} agents, killed", "<= 90")
     yield Row("storm", "s, others, 99 %", sorted(waits)[len(waits) * 99 // 100], None, "GET /v1/me meanwhile", "<= 0.5")
 
 

@@ -114,11 +114,20 @@ def bundle_for(told: Told, host: Host, now: Micros) -> Bundle:
 
 
 async def sign_bundles(outside: Outside, bundles: Sequence[Bundle]) -> list[Envelope]:
-    """Raises `Unreachable` with the signer's reason when it does not sign one of them."""
+    """Raises `Unreachable` with the signer's reason when it does not sign one of them.
+
+    Of many at once only the first is verified here: the others are by the same key, and each host verifies its own.
+    """
     keys = await agent_keys(outside)
     payloads = [bundle_payload(each) for each in bundles]
     signed = await outside.signer.bundles(payloads)
-    return [_sealed(bundle.DOMAIN, payload, keys, found) for payload, found in zip(payloads, signed, strict=True)]
+    envelopes: list[Envelope] = []
+    for payload, found in zip(payloads, signed, strict=True):
+        if not envelopes or isinstance(found, SignerRefusal):
+            envelopes.append(_sealed(bundle.DOMAIN, payload, keys, found))
+        else:
+            envelopes.append(Envelope(payload, keys.online.fingerprint, found))
+    return envelopes
 
 
 async def trust_list(outside: Outside, realm: str) -> tuple[TrustVersion, Envelope]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from jitgate.adapters.db import agent_tables as t
 from jitgate.core.clock import Micros
@@ -108,9 +108,8 @@ class HostStates:
         known = set(self._c.scalars(select(_S.host_id).where(_S.host_id.in_([row["host_id"] for row in rows]))))
         if new := [row for row in rows if row["host_id"] not in known]:
             self._c.execute(insert(t.host_state), new)
-        for row in rows:
-            if row["host_id"] in known:
-                self._c.execute(update(t.host_state).where(_S.host_id == row["host_id"]).values(row))
+        if old := [{"which": row["host_id"], **row} for row in rows if row["host_id"] in known]:
+            self._c.execute(update(t.host_state).where(_S.host_id == bindparam("which")), old)
 
     def by_host(self, host_id: str) -> HostState | None:
         row = self._c.execute(select(t.host_state).where(_S.host_id == host_id)).one_or_none()
