@@ -17,7 +17,7 @@ async def get_krl(request: Request, realm: str = "default") -> Response:
     outside = outside_of(request)
     await outside.store.recall(("realm", realm), lambda tx: check_realm(tx, realm))
     data, digest = await current_krl(outside, realm)
-    headers = {"ETag": f'"{digest}"', "Cache-Control": "no-cache"}
+    headers = {"ETag": f'"{digest}"'}
     if request.headers.get("if-none-match", "") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type="application/octet-stream", headers=headers)

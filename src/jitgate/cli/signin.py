@@ -9,7 +9,7 @@ import ssl
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from platform import node
@@ -27,7 +27,7 @@ from jitgate.cli.signing import Signer, load_signer, own_key
 from jitgate.cli.times import parse, until
 from jitgate.cli.trust import no_trust, trust, trusted
 from jitgate.core.clock import system_clock
-from jitgate.core.errors import BadInput, NotFound, NotSignedIn, Unsafe, UsageError
+from jitgate.core.errors import BadInput, Error, NotFound, NotSignedIn, Unsafe, UsageError
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
 from jitgate.identity.nonce import new_salt, nonce_for, proof_subject
@@ -67,10 +67,16 @@ def sign_in(profile: Profile, options: Options, given: Given, *, pin: str = "") 
         if ways.providers and (given.device or not given.browser):
             ways = replace(ways, local=False)  # whoever says how to get to a provider means one
         way = choose(options, ways, given.provider, local=given.local or words, used=used)
-        if way is None:
-            profile, signer, answer = _by_password(service, profile, options, given)
-        else:
-            profile, signer, answer = _by_provider(service, way, profile, options, given)
+        try:
+            if way is None:
+                profile, signer, answer = _by_password(service, profile, options, given)
+            else:
+                profile, signer, answer = _by_provider(service, way, profile, options, given)
+        except Error as error:
+            if error.code == "key_revoked" and not profile.key:
+                _set_aside(profile)
+                raise BadInput(error.what, "the next sign-in makes a new one: jitctl login", code=error.code) from None
+            raise
     person = as_row(answer.get("person"))
     ends = parse(text(answer, "expires_at"))
     session = kept.make_session(text(answer, "token"), text(person, "id"), text(person, "name"), ends)
@@ -240,6 +246,13 @@ def _signer(profile: Profile) -> Signer:
     if profile.key:
         return load_signer(profile.key_file)
     return own_key(profile.key_file, _comment(profile.user))
+
+
+def _set_aside(profile: Profile) -> None:
+    """A key that the service takes no more: kept under another name, so that a new one is made."""
+    for file in (profile.key_file, profile.key_file.with_name(profile.key_file.name + ".pub")):
+        with suppress(FileNotFoundError):
+            file.rename(file.with_name(f"revoked-{file.name}"))
 
 
 def _comment(name: str) -> str:

@@ -379,6 +379,7 @@ def _finish(
     **more: str,
 ) -> Revocation:
     act.tx.revocations.count(made.id, serials, keys)
+    subject = subject or (act.tx.people.by_id(made.person_id) if made.person_id else None)
     detail = (
         ("revocation", made.id),
         ("what", made.what.value),
@@ -395,7 +396,7 @@ def _finish(
             made.realm,
             act.actor,
             target=target,
-            subject=subject.id if subject else made.person_id,
+            subject=subject.id if subject else "",
             subject_name=subject.name if subject else "",
             grant=grant,
             source=act.source,

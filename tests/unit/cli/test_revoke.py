@@ -155,3 +155,15 @@ def test_a_list(alice: Machine, service: FakeService):
     assert "\x1b" not in out
     service.instead["GET /v1/revocations"] = lambda _: (200, {"revocations": []})
     assert alice.jitctl("revoke", "ls") == (0, "", "jitctl: nothing was revoked\n")
+
+
+def test_after_a_revoked_key_the_next_sign_in_makes_a_new_one(
+    machine: Machine, service: FakeService, sign_in: Callable[..., tuple[int, str, str]]
+):
+    service.instead["POST /v1/sign-in"] = lambda _: problem(400, "key_revoked", "this key was revoked")
+    assert sign_in()[0] == 1
+    folder = machine.home / ".local/state/jitctl/default"
+    assert sorted(path.name for path in folder.glob("*id*")) == ["revoked-id", "revoked-id.pub"]
+    del service.instead["POST /v1/sign-in"]
+    assert sign_in()[0] == 0
+    assert (folder / "id").read_bytes() != (folder / "revoked-id").read_bytes()
