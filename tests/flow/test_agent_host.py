@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from tests import tunnel
 from tests.client import Connection
-from tests.interop.agents import agent, join_with, leave, running, status, until
+from tests.interop.agents import agent, join_with, leave, running, status, until, where
 from tests.interop.trusting import let_in_by_key, opens, tree
 from tests.service import ROLES, Nursery, Service, new_service
 
 from jitgate.app.local_sshd import LocalHost
 from jitgate.ssh.private import dump_private_key, generate_ed25519
+from jitgate.ssh.pubkey import parse_public_key_line
 
 OWNER = generate_ed25519()
 Start = Callable[..., LocalHost]
@@ -140,6 +141,45 @@ def test_a_host_that_is_there_already_waits_for_the_owner(start_sshd: Start, olg
     assert done.returncode == 0, done.stderr
     with running(host):
         until(lambda: "the service refuses this host" in (host.etc.parent / "agent.log").read_text())
+
+
+def test_a_known_host_joins_by_its_key_and_the_owners_word(gate: Service, start_sshd: Start, olga: Connection):
+    host, other = start_sshd("web4", "ubuntu"), start_sshd("other", "ubuntu")
+    gate.act(
+        "host add",
+        name="web4",
+        address=host.address,
+        port=host.port,
+        logins=["ubuntu"],
+        labels={"tier": "web"},
+        host_key=host.host_key,
+    )
+    root = parse_public_key_line(olga.get("/.well-known/jitgate").json["root"])[0].fingerprint
+    given = [gate.login_url, "--name", "web4", "--root", root]
+    done = agent(other, "join", *given, *where(other))
+    assert (done.returncode, (other.etc / "jitgate").exists()) == (4, False), done.stderr
+    done = agent(host, "join", *given, *where(host))
+    assert (done.returncode, "jitctl hosts approve web4" in done.stderr) == (5, True)
+    fingerprint = parse_public_key_line(host.host_key)[0].fingerprint
+    assert olga.post("/v1/hosts/web4/approve", {"fingerprint": fingerprint}).status == 200
+    wrong = agent(host, "join", *given[:-1], generate_ed25519().public.fingerprint, *where(host))
+    assert (wrong.returncode, "the token names" in wrong.stderr) == (1, True)
+    assert agent(host, "join", *given, *where(host)).returncode == 5  # the owner's word is good for once
+    assert olga.post("/v1/hosts/web4/approve", {"fingerprint": fingerprint}).status == 200
+    done = agent(host, "join", *given, *where(host))
+    assert done.returncode == 0, done.stdout + done.stderr
+    certificate = tunnel.certified(olga, tunnel.granted(olga, "web4"), "web4")["certificate"]
+    assert ssh(host, olga, certificate, host_ca(olga))
+
+
+def test_a_host_that_was_removed_joins_again_by_a_new_token(start_sshd: Start, olga: Connection):
+    host = start_sshd("web5", "ubuntu")
+    joined(olga, host)
+    assert olga.delete("/v1/hosts/web5").status == 204
+    joined(olga, host)
+    with running(host):
+        until(lambda: status(host)["connected"])
+        until(lambda: known(olga, "web5")["agent"] and known(olga, "web5")["agent"]["current"])
 
 
 def test_a_host_that_was_removed_is_refused_and_told(start_sshd: Start, olga: Connection):

@@ -21,6 +21,7 @@ import socket
 import subprocess
 import time
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,8 @@ from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
 from jitgate.core.clock import Clock
 from jitgate.core.errors import ApprovalPending, BadInput, Error, Unsafe
 from jitgate.core.fields import Fields, text_item
+from jitgate.core.ids import is_id
+from jitgate.core.secret import Secret
 from jitgate.core.text import check_name
 from jitgate.sessions.bundle import KRL_MAX
 from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
@@ -51,9 +54,47 @@ _PROBE_S: Final = 20.0  # how long a reloaded sshd may take to show its certific
 _POLL_S: Final = 5.0
 _LINE_MAX: Final = 1 << 15
 _LOGINS_MAX: Final = 64
+_JOINED_BY: Final = "joined-by"  # the hash of the token that was used: the same one again asks nothing
 
 
-def join(place: Place, token: JoinToken, logins: tuple[str, ...], clock: Clock, say: Say, *, wait: float = 0) -> Held:
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Where the service is, and how it is known: `root`, the root key's fingerprint; `tls_pin`, `sha256=HEX` or empty.
+
+    `secret` empty: no token; the service has to know this host by its key, and an owner has to agree.
+    """
+
+    url: str
+    installation: str
+    realm: str
+    name: str
+    root: str
+    tls_pin: str
+    secret: Secret[str]
+
+    @property
+    def token_hash(self) -> bytes:
+        return secret_hash(self.secret) if self.secret else bytes(32)
+
+
+def by_token(token: JoinToken) -> Invitation:
+    return Invitation(token.url, token.installation, token.realm, token.name, token.root, token.tls_pin, token.secret)
+
+
+def by_key(place: Place, url: str, tls_pin: str, realm: str, name: str, root: str) -> Invitation:
+    """For a host that the service knows by its key. Only `installation` is asked of it: a signature is good there."""
+    durable.make_folder(place.state)
+    authority = tls.authority_of(url, tls_pin, place.authority)
+    about = tls.get(url, "/.well-known/jitgate", authority)
+    installation = about.get("installation") if isinstance(about, dict) else None
+    if not isinstance(installation, str) or not is_id(installation):
+        raise BadInput(f"{url} does not say which installation it is", "is it a jitgate service, and new enough?")
+    return Invitation(
+        url, installation, check_name("realm", realm), check_name("host", name), root, tls_pin, Secret("")
+    )
+
+
+def join(place: Place, token: Invitation, logins: tuple[str, ...], clock: Clock, say: Say, *, wait: float = 0) -> Held:
     """Joins, or goes on with a join of the same host that was cut off. Each `Error` says what to do."""
     read_first(place.sshd, logins, clock, say)
     durable.make_folder(place.state)
@@ -131,7 +172,7 @@ def _scan_type(algorithm: str) -> str:
     return {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(algorithm, "ecdsa")
 
 
-def _known(place: Place, token: JoinToken) -> Held | None:
+def _known(place: Place, token: Invitation) -> Held | None:
     """What a join that was cut off left, if it is this one's: same installation, realm and name, sound and complete."""
     try:
         found = pins.read(place.config)
@@ -143,17 +184,19 @@ def _known(place: Place, token: JoinToken) -> Held | None:
             "undo that first: jitgate agent leave",
             code="joined",
         )
+    if (durable.get(place.state / _JOINED_BY, 64) or b"").decode("ascii", "replace") != token.token_hash.hex():
+        return None  # another word of the owner's: asked anew
     known = held.load(found, place.state)
     return known if known.trust and known.certificate else None
 
 
-def _ask(place: Place, token: JoinToken, clock: Clock, say: Say, wait: float) -> Held:
+def _ask(place: Place, token: Invitation, clock: Clock, say: Say, wait: float) -> Held:
     path, key = hostkey.choose(place.sshd, place.sshd.effective())
     authority = tls.authority_of(token.url, token.tls_pin, place.authority)
     until = time.monotonic() + wait
     while True:
         now = clock()
-        message = join_bytes(token.installation, token.realm, token.name, secret_hash(token.secret), now)
+        message = join_bytes(token.installation, token.realm, token.name, token.token_hash, now)
         status, answer = tls.post(
             token.url,
             _PATH,
@@ -181,7 +224,7 @@ def _ask(place: Place, token: JoinToken, clock: Clock, say: Say, wait: float) ->
     return _take(place, token, path, key.public.line(), answer, clock)
 
 
-def _take(place: Place, token: JoinToken, path: Path, key_line: str, unverified: object, clock: Clock) -> Held:
+def _take(place: Place, token: Invitation, path: Path, key_line: str, unverified: object, clock: Clock) -> Held:
     """Believes of the answer what the token's root key vouches for, and keeps it."""
     fields = Fields(unverified, "the answer")
     host = fields.fields("host")
@@ -208,6 +251,7 @@ def _take(place: Place, token: JoinToken, path: Path, key_line: str, unverified:
     checked, krl = held.check_bundle(known, bundle, from_base64(fields.text("krl", KRL_MAX * 4 // 3 + 4), KRL_MAX))
     held.keep_bundle(known, bundle, checked, krl)
     pins.write(place.config, told)
+    durable.put(place.state / _JOINED_BY, token.token_hash.hex().encode(), durable.PRIVATE)
     return known
 
 

@@ -65,6 +65,16 @@ def post(url: str, path: str, document: object, authority: bytes) -> tuple[int, 
     """Status and JSON of the answer; the service's own words as `Error` for a refusal, `Unreachable` without one."""
     secure = context(authority) if url.startswith("https://") else None
     status, content = _exchange(url, "POST", path, json.dumps(document).encode(), secure, ANSWER_MAX)
+    return status, _understood(url, status, content)
+
+
+def get(url: str, path: str, authority: bytes) -> object:
+    """The JSON of the answer; as `post`."""
+    secure = context(authority) if url.startswith("https://") else None
+    return _understood(url, *_exchange(url, "GET", path, b"", secure, ANSWER_MAX))
+
+
+def _understood(url: str, status: int, content: bytes) -> object:
     answer = read_json(content, f"the answer of {url}") if content else {}
     if status >= http.client.BAD_REQUEST:
         said = answer if isinstance(answer, dict) else {}
@@ -73,7 +83,7 @@ def post(url: str, path: str, document: object, authority: bytes) -> tuple[int, 
         raise _ERRORS.get(status, BadInput)(detail or f"{url} answers {status}", hint, code=code)
     if status >= http.client.MULTIPLE_CHOICES:
         raise BadInput(f"{url} sends elsewhere; not followed", "is this the service's own address?")
-    return status, answer
+    return answer
 
 
 def _is_pinned(pem: bytes, pin: str) -> bool:

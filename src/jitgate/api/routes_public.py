@@ -42,6 +42,8 @@ async def get_about(request: Request) -> Json:
         "name": "jitgate",
         "url": about.url,
         "version": __version__,
+        "installation": await outside.store.recall(("installation",), lambda tx: tx.value("installation") or ""),
+        "root": held.agents.root.line() if held.agents else None,
         "sign_in": ["local", "oidc"] if providers else ["local"],
         "providers": [
             {

@@ -43,6 +43,9 @@ output_option = click.option("-o", "--output", type=click.Choice(["table", "json
 )
 @click.argument("url", required=False)
 @click.option("--token-file", metavar="FILE", default="-", help="The join token's file, or - for stdin.  [default: -]")
+@click.option("--name", metavar="NAME", help="Without a token: the name by which the service knows this host's key.")
+@click.option("--realm", default="default", metavar="REALM", help="With --name.", show_default=True)
+@click.option("--root", metavar="SHA256:...", help="With --name: the root key's fingerprint, from an owner.")
 @click.option(
     "--wait", default="0s", metavar="TIME", help="How long to wait for an owner's approval, if one is needed."
 )
@@ -57,6 +60,9 @@ output_option = click.option("-o", "--output", type=click.Choice(["table", "json
 def join(
     url: str | None,
     token_file: str,
+    name: str | None,
+    realm: str,
+    root: str | None,
     wait: str,
     *,
     only: bool,
@@ -74,15 +80,22 @@ def join(
     where the service is, so URL may be left out; when it is given it has to agree. What sshd does now is read first;
     another CA, principals file or revocation list goes on beside ours, or nothing is changed. Whoever can log in today
     still can. A second run goes on where the first was cut off, and changes nothing where nothing is to do.
+
+    Without a token, a host that the service knows by its key joins with --name, and an owner has to agree: URL with its
+    #sha256=HEX and --root are then to be given.
     """
-    from jitgate.agent.join import join as act  # noqa: PLC0415  # loaded when called
+    from jitgate.agent import join as room  # noqa: PLC0415  # loaded when called
     from jitgate.sessions.joining import read_token  # noqa: PLC0415  # as above
 
-    token = read_token(_read_token(token_file))
-    if url and url.rstrip("/") != token.url.rstrip("/"):
-        raise BadInput(f"the token is for {token.url}, not for {url}", "is it the right token?")
     place = _place(config, state, etc, sshd, reload)
-    act(place, token, (), system_clock, _say, wait=_span(wait) / SECOND)
+    if name is not None:
+        origin, pin = _address(url)
+        token = room.by_key(place, origin, pin, realm, name, _fingerprint(root))
+    else:
+        token = room.by_token(read_token(_read_token(token_file)))
+        if url and url.rstrip("/") != token.url.rstrip("/"):
+            raise BadInput(f"the token is for {token.url}, not for {url}", "is it the right token?")
+    room.join(place, token, (), system_clock, _say, wait=_span(wait) / SECOND)
     if only:
         _exclusive(place, undo_after, yes=yes)
     click.echo("jitgate: now keep it in step: systemctl enable --now jitgate-agent (docs/agent.md)", err=True)
@@ -251,6 +264,20 @@ def _place(config: Path | None, state: Path | None, etc: str | None, sshd: str |
     folder = (state or pins.STATE).absolute()
     file = config or (folder / "agent.toml" if state else pins.CONFIG)
     return Place(file.absolute(), folder, Sshd(Path(etc) if etc else ETC, sshd or "", reload or ""))
+
+
+def _address(url: str | None) -> tuple[str, str]:
+    """Origin and TLS pin of `https://HOST#sha256=HEX`."""
+    origin, _, pin = (url or "").partition("#")
+    if not re.fullmatch(r"https://[!-~]{1,300}", origin) or not re.fullmatch(r"(sha256=[0-9a-f]{64})?", pin):
+        raise UsageError("--name needs the service's URL", "https://HOST#sha256=HEX, as jitgate init printed it")
+    return origin.rstrip("/"), pin
+
+
+def _fingerprint(root: str | None) -> str:
+    if root is None or not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", root):
+        raise UsageError("--name needs --root SHA256:...", "the root key's fingerprint, from an owner (docs/agent.md)")
+    return root
 
 
 def _read_token(file: str) -> str:
