@@ -148,6 +148,13 @@ def test_a_table_says_everything_and_nothing_else(line: str, instead: str):
         read_rules(TEXT + MOUNT_TABLE.replace(line, instead))
 
 
+def test_a_table_means_the_realms_that_it_names():
+    made = signer(TEXT + MOUNT_TABLE.replace("vault-*", "vault-ssh"))
+    assert isinstance(finish(made.generate("vault-ssh")), bytes)
+    for other in ("vault-ssh2", "vault-other", "vault-"):
+        assert isinstance(finish(made.generate(other)), SignerRefusal)
+
+
 def test_two_tables_for_one_realm_are_refused():
     with pytest.raises(BadInput):
         read_rules(TEXT + MOUNT_TABLE + MOUNT_TABLE.replace("vault-*", "vault-ssh"))
