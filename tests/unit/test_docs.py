@@ -22,6 +22,7 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text()
 POLICY = (ROOT / "docs/policy.md").read_text()
 PROVIDERS = (ROOT / "docs/identity-providers.md").read_text()
 VAULT = (ROOT / "docs/vault.md").read_text()
+AGENTS = (ROOT / "docs/agents.md").read_text()
 AGENT = (ROOT / "docs/agent.md").read_text()
 
 
@@ -55,7 +56,7 @@ def test_every_metric_is_told() -> None:
 def test_every_error_code_is_told() -> None:
     codes = set(_codes_in_source())
     assert {"denied", "bad_proof", "key_not_registered"} <= codes, "the search finds none any more"
-    told = {code for page in (OPERATIONS, POLICY, PROVIDERS, VAULT, AGENT) for code in re.findall(r"`([a-z_]+)`", page)}
+    told = {code for page in (OPERATIONS, POLICY, PROVIDERS, AGENTS, VAULT, AGENT) for code in re.findall(r"`([a-z_]+)`", page)}
     assert codes - told == set()
 
 
