@@ -56,7 +56,11 @@ def test_every_metric_is_told() -> None:
 def test_every_error_code_is_told() -> None:
     codes = set(_codes_in_source())
     assert {"denied", "bad_proof", "key_not_registered"} <= codes, "the search finds none any more"
-    told = {code for page in (OPERATIONS, POLICY, PROVIDERS, AGENTS, VAULT, AGENT) for code in re.findall(r"`([a-z_]+)`", page)}
+    told = {
+        code
+        for page in (OPERATIONS, POLICY, PROVIDERS, AGENTS, VAULT, AGENT)
+        for code in re.findall(r"`([a-z_]+)`", page)
+    }
     assert codes - told == set()
 
 
