@@ -189,9 +189,31 @@ def signed_out(_gate: Service, person: Connection) -> None:
     assert person.post("/v1/sign-out").status == 204
 
 
+def revoke(what: str, subject: str, person: Connection) -> None:
+    assert person.post("/v1/revocations", {"what": what, "subject": subject}).status == 201
+
+
+def certificate_revoked(_gate: Service, person: Connection) -> None:
+    """Another one under the same grant: it goes with the grant."""
+    grant = person.get("/v1/grants").json["grants"][0]["id"]
+    answer = person.post("/v1/certificates", {"grant": grant, "host": "web1"})
+    revoke("certificate", answer.json["serial"], person)
+
+
+def key_revoked(_gate: Service, person: Connection) -> None:
+    revoke("key", person.signer.key.public.line(), person)
+
+
+def person_revoked(_gate: Service, person: Connection) -> None:
+    revoke("person", person.get("/v1/me").json["person"]["name"], person)
+
+
 @pytest.mark.parametrize(
     ("take", "code", "why"),
     [
+        (certificate_revoked, "grant_ended", "its grant was ended"),
+        (key_revoked, "key_not_registered", "its key was removed"),
+        (person_revoked, "not_signed_in", "its grant was ended"),
         (revoked_grant, "grant_ended", "its grant was ended"),
         (disabled, "not_signed_in", "its person was disabled"),
         (without_key, "key_not_registered", "its key was removed"),
