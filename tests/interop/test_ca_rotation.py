@@ -55,7 +55,7 @@ def test_both_keys_are_replaced_while_somebody_works(world: World):
     for kind, key in new.items():
         write_key(world.settings.keys_folder, f"{kind}_ca-2", key)
     until = time.monotonic() + PATIENCE_S
-    while len(keys(world)) < 4:
+    while len(keys(world)) < 5:
         assert time.monotonic() < until
         time.sleep(0.1)
     for kind in new:
