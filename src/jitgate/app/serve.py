@@ -32,7 +32,7 @@ from jitgate.app.wiring import open_outside
 from jitgate.audit.checkpoint import parse_body
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.clock import MINUTE, SECOND
+from jitgate.core.clock import DAY, MINUTE, SECOND
 from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.authorities import watch_held_keys
 from jitgate.flow.leavers import look_for_leavers
@@ -166,6 +166,7 @@ async def _forget(outside: Outside) -> None:
     before = outside.clock() - max(ACCOUNT.forget, ADDRESS.forget)
     await outside.store.write(lambda tx: tx.throttles.forget(before))
     await outside.store.write(lambda tx: tx.device_sign_ins.forget(outside.clock()))
+    await outside.store.write(lambda tx: tx.vault.forget(outside.clock() - DAY))
 
 
 async def _load_tls(
