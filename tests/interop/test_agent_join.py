@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.enroller import Enroller, seal
-from tests.interop.agents import agent, join, leave, state_of, where
+from tests.interop.agents import agent, join, leave, log_of, running, state_of, where
 from tests.interop.trusting import let_in_by_key, opens, tree
 from tests.unit.agent.trusts import HOST_CA, USER_CA, certify
 
@@ -255,3 +255,22 @@ def test_leaving_keeps_what_somebody_else_changed(host: LocalHost, service: Enro
     done = leave(host)
     assert (done.returncode, "not as jitgate made it" in done.stderr) == (1, True)
     assert state_of(host).exists()
+
+
+def test_an_agent_that_runs_stops_when_its_host_leaves(host: LocalHost, service: Enroller):
+    """And puts nothing back, whatever it is told meanwhile; with other settings it stops to be started with them."""
+    before = tree(host.etc)
+    assert join(host, service).returncode == 0
+    with running(host, service) as process:
+        assert leave(host).returncode == 0
+        service.list_keys(STRANGER.public)
+        service.revoke(7)
+        assert process.wait(30) == 0
+        assert tree(host.etc) == before
+    service.wait(lambda: service.connected() == 0)
+    service.secret = Secret("1" * 64)
+    assert join(host, service).returncode == 0
+    with running(host, service) as process:
+        (state_of(host) / "agent.toml").touch()
+        assert process.wait(30) == 0
+        assert "changed or went" in log_of(host)

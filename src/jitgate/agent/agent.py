@@ -49,12 +49,14 @@ _LOG: Final = logging.getLogger("jitgate.agent")
 class Agent:
     """`applied_...`: the versions that are in force here. `problems`: by code, what is wrong now.
 
-    `on_bundle`, `on_dial`: who else has to know. `report` tells the service something.
+    `joined`: whether this host still is; one that leaves is not touched any more. `on_bundle`, `on_dial`: who else has
+    to know. `report` tells the service something.
     """
 
     held: Held
     key: SoftwareKey
     clock: Clock
+    joined: Callable[[], bool] = lambda: True
     applied_trust: TrustVersion | None = None
     applied_bundle: BundleVersion | None = None
     applied_at: Micros = 0
@@ -122,6 +124,9 @@ class Agent:
                     self.well(f"refused_{what}")
                 else:
                     self.trouble(f"refused_{what}", f"{error.code}: {error.what}")
+            except Exception as error:  # noqa: BLE001  # a message that breaks us must not do so at each start again
+                _LOG.exception("a %s could not be taken", what)
+                self.trouble(f"refused_{what}", f"crashed: {type(error).__name__}")
             else:
                 self.well(f"refused_{what}")
         await self.acknowledge()
@@ -161,7 +166,7 @@ class Agent:
     def install(self) -> None:
         """sshd's settings as they have to be. `Error` becomes a problem, and what was in force stays so."""
         trust = self.held.trust
-        if trust is None or self.held.certificate is None:
+        if trust is None or self.held.certificate is None or not self.joined():
             return
         try:
             obey.install(self.held)
@@ -173,7 +178,7 @@ class Agent:
 
     def put_revoked(self) -> None:
         """The revocation list as it has to be; the bundle counts as applied only then."""
-        if not self.held.pins.sshd.drop_in.exists():
+        if not self.held.pins.sshd.drop_in.exists() or not self.joined():
             return
         try:
             obey.put_revoked(self.held)

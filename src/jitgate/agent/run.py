@@ -36,7 +36,7 @@ def run(place: Place, clock: Clock = system_clock) -> int:
     told = pins.read(place.config)
     durable.make_folder(place.state)
     known = held.load(told, place.state)
-    agent = Agent(known, hostkey.load(told.host_key), clock)
+    agent = Agent(known, hostkey.load(told.host_key), clock, place.config.exists)
     for name, words in known.troubles.items():
         agent.trouble("state", f"{name}: {words}")
     exclusive.undo_when_due(told.sshd, place.state, clock())
@@ -77,8 +77,12 @@ async def _look_after(agent: Agent, place: Place) -> None:
     seen: object = None
     said = ""
     count = 0
+    settings = _stamp(place.config)
     while True:
         count += 1
+        if _stamp(place.config) != settings:
+            _LOG.info("%s changed or went: systemd starts the agent again while it is there", place.config)
+            signal.raise_signal(signal.SIGTERM)
         try:
             now = await asyncio.to_thread(_lists, agent)
             if now != seen or "krl" in agent.problems:
@@ -87,8 +91,8 @@ async def _look_after(agent: Agent, place: Place) -> None:
             if "install" in agent.problems and count % _INSTALL_AGAIN == 0:
                 await agent.refresh(install=True)
             await asyncio.to_thread(exclusive.undo_when_due, agent.held.pins.sshd, place.state, agent.clock())
-        except Error as error:
-            agent.trouble("look", error.what)
+        except (Error, OSError) as error:
+            agent.trouble("look", str(error))
         else:
             agent.well("look")
         await agent.tick()
