@@ -15,7 +15,7 @@ Rules for every certificate, in order:
 A rate for each key is counted apart (`next_slot`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from jitgate.ca.agent_keys import AgentKeys
@@ -60,6 +60,17 @@ def next_slot(free_at: Micros, ceiling: Ceiling | AgentKeys, tick: Micros) -> Mi
     interval = MINUTE // ceiling.rate_per_minute
     start = max(free_at, tick)
     return None if start - tick > (ceiling.burst - 1) * interval else start + interval
+
+
+def used_ahead(until: Micros, times: Iterable[Micros], ceiling: Ceiling, now: Micros) -> Micros:
+    """How far `free_at` is ahead of `now`, if it was at `until` before something was signed at these times.
+
+    By one clock, that of the wall: never more than the burst, however that was set.
+    """
+    interval = MINUTE // ceiling.rate_per_minute
+    for time in times:
+        until = max(until, time) + interval
+    return min(max(until - now, 0), ceiling.burst * interval)
 
 
 def _any(body: CertificateBody, ceiling: Ceiling, now_s: int) -> Iterator[Check]:

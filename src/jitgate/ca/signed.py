@@ -1,16 +1,16 @@
 """The signer's own list: one JSON object a line, only ever appended to.
 
 Three kinds of line: a certificate (`SignedEntry`), a checkpoint of the log, and a mark. A mark repeats what the lines
-before it amount to (the highest serial of each CA key, the latest checkpoint), so that a start reads back to the last
-mark and not the whole list.
+before them amount to (the highest serial of each CA key, what of its rate is used up, the latest checkpoint), so that a
+start reads back to the last mark and not the whole list.
 
 A line that a power cut tore stays as it is and is closed with a newline: it never parses, and what it would have
 said was never signed, for a signature leaves only after its line is durable.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from jitgate.ca.model import LogHead, SignedEntry
@@ -27,10 +27,15 @@ _NAMES: Final = {number: name for name, number in _TYPES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the list amounts to: the highest serial by CA fingerprint, and the last checkpoint, if there was one."""
+    """What the list amounts to: the highest serial by CA fingerprint, and the last checkpoint, if there was one.
+
+    `rates`: until when each key's rate was used up at the mark; `times`: of what was signed since. By the wall's clock.
+    """
 
     serials: Mapping[str, int]
     head: LogHead | None
+    rates: Mapping[str, Micros] = field(default_factory=dict, compare=False)
+    times: Mapping[str, Sequence[Micros]] = field(default_factory=dict, compare=False)
 
 
 NOTHING: Final = Summary({}, None)
@@ -59,7 +64,8 @@ def head_line(head: LogHead, time: Micros) -> bytes:
 
 def mark_line(summary: Summary, time: Micros) -> bytes:
     serials = {ca: str(serial) for ca, serial in sorted(summary.serials.items())}
-    return _line({"mark": {"serials": serials, "checkpoint": _put_head(summary.head)}, "time": time})
+    rates = {"rates": dict(summary.rates)} if summary.rates else {}
+    return _line({"mark": {"serials": serials, "checkpoint": _put_head(summary.head)} | rates, "time": time})
 
 
 def parse_line(line: bytes) -> SignedEntry | LogHead | Summary | None:
@@ -68,7 +74,8 @@ def parse_line(line: bytes) -> SignedEntry | LogHead | Summary | None:
         found = json.loads(line)
         if "mark" in found:
             serials = {_text(ca): int(_text(serial)) for ca, serial in found["mark"]["serials"].items()}
-            return Summary(serials, _take_head(found["mark"]["checkpoint"]))
+            rates = {_text(ca): _number(until) for ca, until in found["mark"].get("rates", {}).items()}
+            return Summary(serials, _take_head(found["mark"]["checkpoint"]), rates)
         if "checkpoint" in found:
             return _take_head(found["checkpoint"])
         return SignedEntry(
@@ -89,17 +96,19 @@ def parse_line(line: bytes) -> SignedEntry | LogHead | Summary | None:
 
 def summarize(lines: list[bytes], before: Summary = NOTHING) -> Summary:
     """What `lines` amount to on top of what stood before them."""
-    serials, head = dict(before.serials), before.head
+    serials, head, rates = dict(before.serials), before.head, dict(before.rates)
+    times = {ca: list(found) for ca, found in before.times.items()}
     for line in lines:
         match parse_line(line):
             case SignedEntry() as entry:
                 serials[entry.ca] = max(entry.serial, serials.get(entry.ca, 0))
+                times.setdefault(entry.ca, []).append(entry.time)
             case LogHead() as found:
                 head = _later(head, found)
             case Summary() as mark:
                 serials |= {ca: max(serial, serials.get(ca, 0)) for ca, serial in mark.serials.items()}
-                head = _later(head, mark.head)
-    return Summary(serials, head)
+                head, rates, times = _later(head, mark.head), dict(mark.rates), {}
+    return Summary(serials, head, rates, times)
 
 
 def _later(one: LogHead | None, other: LogHead | None) -> LogHead | None:

@@ -21,7 +21,7 @@ from typing import Final
 from jitgate.adapters.custody.port import SigningKey
 from jitgate.adapters.signers.statements import open_statements
 from jitgate.audit.checkpoint import parse_body
-from jitgate.ca.ceilings import broken, next_slot
+from jitgate.ca.ceilings import broken, next_slot, used_ahead
 from jitgate.ca.model import (
     HeldAgentKeys,
     HeldKey,
@@ -113,10 +113,11 @@ class Desk:
         self.mounts_refused: tuple[RefusedFile, ...] = ()
         self.keep: Callable[[str, SoftwareKey], bool] = lambda _file, _key: True
         """Makes a mount's new key durable; False if a file of that name is there."""
+        self._append, self._clock, self._tick = append, clock, tick
+        self._rates, self._times = dict(before.rates), dict(before.times)
         for name, key in keys.items():
             if name not in rules.other_files():
                 self.hold(name, key)
-        self._append, self._clock, self._tick = append, clock, tick
         self._since_mark = 0
         append([self._mark()])  # shows at once whether the list can be written
 
@@ -142,7 +143,9 @@ class Desk:
             there.kept = False
             return
         mark = key.public.fingerprint
-        self._held[key.public] = _Held(file, key, mark, ceiling, self._serials.get(mark, 0))
+        held = self._held[key.public] = _Held(file, key, mark, ceiling, self._serials.get(mark, 0))
+        ahead = used_ahead(self._rates.pop(mark, 0), self._times.pop(mark, ()), ceiling, self._clock())
+        held.free_at = self._tick() + ahead
 
     def follow(self, rules: Rules) -> None:
         """From now on within these rules: keys that no table means are let go, the others have their new ceilings.
@@ -162,7 +165,7 @@ class Desk:
         gone = [key for key, each in self._held.items() if each.file == file]
         for key in gone:
             each = self._held.pop(key)
-            self._serials[each.fingerprint] = each.highest
+            self._serials[each.fingerprint], self._rates[each.fingerprint] = each.highest, self._free_at(each)
         return bool(gone)
 
     def holds(self, file: str) -> bool:
@@ -292,9 +295,14 @@ class Desk:
             lines = [*lines, self._mark()]
         self._append(lines)
 
+    def _free_at(self, held: _Held) -> Micros:
+        """By the wall's clock, which a restart does not set back to nothing."""
+        return self._clock() + held.free_at - self._tick()
+
     def _mark(self) -> bytes:
         serials = self._serials | {each.fingerprint: each.highest for each in self._held.values()}
-        return mark_line(Summary(serials, self._head), self._clock())
+        rates = self._rates | {each.fingerprint: self._free_at(each) for each in self._held.values()}
+        return mark_line(Summary(serials, self._head, rates), self._clock())
 
 
 _MOUNT: Final = "an owner adds [[mount]] to signer.toml: docs/vault.md"

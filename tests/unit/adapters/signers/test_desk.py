@@ -15,8 +15,8 @@ from jitgate.adapters.signers.desk import Desk
 from jitgate.ca import signed
 from jitgate.ca.model import SignedEntry, SignerRefusal, SignRequest
 from jitgate.ca.shape import shape, shape_host
-from jitgate.ca.signed import NOTHING, Summary, parse_line
-from jitgate.core.clock import SECOND
+from jitgate.ca.signed import NOTHING, Summary, mark_line, parse_line
+from jitgate.core.clock import MINUTE, SECOND
 from jitgate.core.errors import Unsafe
 from jitgate.ssh.cert import to_be_signed
 from jitgate.ssh.private import SoftwareKey
@@ -213,6 +213,39 @@ def test_a_rate_is_kept_for_each_key_and_burns_no_serial():
     assert isinstance(result, bytes)
     listed = [each for each in map(parse_line, signer.lines) if isinstance(each, SignedEntry)]
     assert len(listed) == 3
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_rate_outlives_the_process(marked):
+    """Who can end the signer would else have the whole burst again, and again."""
+    rules = replace(RULES, ceilings=tuple(replace(each, burst=3, rate_per_minute=1) for each in RULES.ceilings))
+    first = MemorySigner(rules)
+    assert codes(first, 1, 2) == ["signed", "signed"]
+    if marked:
+        first.lines.append(first.desk._mark())
+    second = MemorySigner(rules, lines=first.lines)
+    assert codes(second, 3, 4) == ["signed", "rate"]
+    third = MemorySigner(rules, lines=second.lines)
+    assert codes(third, 5) == ["rate"]
+    later = MemorySigner(rules, lines=third.lines, clock=lambda: NOW + MINUTE)
+    assert codes(later, 6, 7) == ["signed", "rate"]
+
+
+def test_a_key_that_is_let_go_and_held_again_has_no_new_burst():
+    rules = replace(RULES, ceilings=tuple(replace(each, burst=2, rate_per_minute=1) for each in RULES.ceilings))
+    signer = MemorySigner(rules)
+    assert codes(signer, 1, 2) == ["signed", "signed"]
+    signer.desk.let_go("user")
+    signer.desk.hold("user", private("user"))
+    assert codes(signer, 3) == ["rate"]
+
+
+def test_a_clock_that_was_set_back_costs_no_more_than_the_burst():
+    rules = replace(RULES, ceilings=tuple(replace(each, burst=2, rate_per_minute=1) for each in RULES.ceilings))
+    first = MemorySigner(rules, lines=[mark_line(Summary({}, None, {public("user").fingerprint: 10 * NOW}), NOW)])
+    assert codes(first, 1) == ["rate"]
+    later = MemorySigner(rules, lines=first.lines, clock=lambda: NOW + MINUTE)
+    assert codes(later, 2) == ["signed"]
 
 
 def test_one_key_for_two_things_is_refused():
