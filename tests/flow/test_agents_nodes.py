@@ -1,0 +1,82 @@
+"""Two gateways on one PostgreSQL: an agent at either is told of what was taken away at the other."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests import tunnel
+from tests.agents import FakeAgent, joined
+from tests.client import Connection
+from tests.flow.test_agents import eventually, revoke_key, row
+from tests.nodes import signer_at, two_nodes
+from tests.postgres import Postgres
+from tests.service import Service
+
+from jitgate.sessions import agent_wire as wire
+
+
+@pytest.fixture
+def gates(install: Callable[..., Service], postgres: Postgres) -> Iterator[tuple[Service, Service]]:
+    with two_nodes(install, postgres, tls=True) as both:
+        yield both
+
+
+def at(node: Service, known: Connection) -> Connection:
+    there = tunnel.connect(node)
+    there.signer = signer_at(node, known.signer)
+    return there
+
+
+def told(node: Service, agent: FakeAgent) -> None:
+    assert isinstance(agent.connect(node), wire.Welcome)
+    agent.obey_until("BundleSent")
+
+
+def test_an_agent_is_told_by_its_own_node_of_what_was_taken_away_at_the_other(gates: tuple[Service, Service]):
+    first, second = gates
+    olga = tunnel.enter(first, "olga", admin=True)
+    agent = joined(olga, "web9")
+    told(second, agent)
+    assert agent.bundle
+    before = agent.bundle.krl
+    began = time.monotonic()
+    revoke_key(olga)
+    agent.obey_until("BundleSent")
+    assert time.monotonic() - began < 5
+    assert agent.bundle.krl != before
+    assert eventually(lambda: bool(row(olga, agent)["agent"]["current"]))
+    assert row(at(second, olga), agent)["agent"]["current"]
+    agent.close()
+
+
+def test_an_agent_that_moves_is_where_it_is_now(gates: tuple[Service, Service]):
+    first, second = gates
+    olga = tunnel.enter(first, "olga", admin=True)
+    agent = joined(olga, "web9")
+    told(first, agent)
+    assert eventually(lambda: bool(row(olga, agent)["agent"]["connected"]))
+    older, agent.tls = agent.tls, None
+    told(second, agent)  # both at once, as agents with two gateways are
+    node = row(olga, agent)["agent"]["node"]
+    assert eventually(lambda: row(olga, agent)["agent"]["node"] != node or node != "")
+    assert older
+    older.close()
+    time.sleep(0.5)
+    assert row(olga, agent)["agent"]["connected"]  # the first's word of its end is not the second's
+    revoke_key(olga)
+    agent.obey_until("BundleSent")
+    agent.close()
+    assert eventually(lambda: not row(olga, agent)["agent"]["connected"])
+
+
+def test_when_a_node_dies_its_agents_go_on_at_the_other(gates: tuple[Service, Service]):
+    first, second = gates
+    olga = tunnel.enter(first, "olga", admin=True)
+    agent = joined(olga, "web9")
+    told(second, agent)
+    first.kill()
+    there = at(second, olga)
+    revoke_key(there)
+    agent.obey_until("BundleSent")
+    assert eventually(lambda: bool(row(there, agent)["agent"]["current"]))
+    agent.close()
