@@ -86,7 +86,7 @@ class Agent:
         try:
             self._compare_clocks(link.welcome.clock)
             await self.acknowledge()
-            await self._send_reports()
+            await self.send_reports()
             while True:
                 await self._take(link, await link.receive())
         finally:
@@ -246,7 +246,8 @@ class Agent:
         for link in list(self.links.values()):
             await self._send(link, ack)
 
-    async def _send_reports(self) -> None:
+    async def send_reports(self) -> None:
+        """Those that wait, to whoever is connected."""
         while self._reports and (link := next(iter(self.links.values()), None)):
             await self._send(link, self._reports.popleft())
 
@@ -254,7 +255,7 @@ class Agent:
         """Every few seconds."""
         self.look()
         await self.renew()
-        await self._send_reports()
+        await self.send_reports()
         if tuple(self.problems.values()) != self._told:
             await self.acknowledge()
 

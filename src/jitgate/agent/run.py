@@ -17,11 +17,14 @@ from jitgate.agent import durable, exclusive, held, hostkey, link, pins, tls
 from jitgate.agent.agent import Agent
 from jitgate.agent.dialback import Dialler, parse_at
 from jitgate.agent.link import Backoff, Link
+from jitgate.agent.logins import Logins
 from jitgate.agent.pins import Gateway
 from jitgate.agent.place import Place
 from jitgate.agent.revoked import other_lists
+from jitgate.agent.watch import Watch, changed_since, journal_program
 from jitgate.core.clock import Clock, rfc3339, system_clock
 from jitgate.core.errors import Error
+from jitgate.core.ids import new_id
 
 GATEWAYS: Final = 2  # connections at a time: one is enough, the second is for when the first's gateway goes
 LOOK_S: Final = 2.0
@@ -69,7 +72,16 @@ async def _run(agent: Agent, place: Place) -> None:
         for gateway in told.gateways[:GATEWAYS]:
             group.create_task(link.keep(partial(dialled, gateway), agent.serve, gateway, agent.clock, Backoff()))
         group.create_task(_look_after(agent, place))
+        group.create_task(_watch(agent, place).run())
         tell_systemd("READY=1")
+
+
+def _watch(agent: Agent, place: Place) -> Watch:
+    ids, changed = partial(new_id, random=os.urandom), partial(changed_since, agent.held.pins.sshd)
+    logins = Logins(agent.held, place.state, agent.clock, ids, agent.report, changed)
+    watch = Watch(logins, place.state, journal_program(), agent.send_reports)
+    agent.on_bundle.append(watch.wake)
+    return watch
 
 
 async def _look_after(agent: Agent, place: Place) -> None:

@@ -81,6 +81,7 @@ _COMMANDS: Entries = {
             "run": ("agent:run", "Stay connected, and obey (systemd)."),
             "doctor": ("agent:doctor", "Say what sshd really does, and what else lets people in."),
             "exclusive": ("agent:exclusive", "Let nothing but jitgate open this host."),
+            "logins": ("agent_logins:logins", "Show who is in, and by what the agent learns of it."),
         },
     ),
     "session": (
