@@ -11,9 +11,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests.conformance.signing import request, signer_files
+from tests.keepers import age_identity, table
 
+from jitgate.adapters.custody.sealed import is_sealed
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.protocol import Op, Sign
+from jitgate.app.moving import move_key
+from jitgate.app.settings import Settings
+from jitgate.core.errors import Error
 
 SIGNER, SERVICE = 64801, 64802
 PYTHON = "/usr/bin/python3"
@@ -106,3 +111,23 @@ def tried(user: int, listen: Path, own: Path, pid: int, message: str) -> dict[st
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
     found: dict[str, str] = json.loads(done.stdout)
     return found
+
+
+def test_what_root_moves_stays_the_signers_own(folder: Path):
+    """A file that root wrote there would be one that the signer cannot read."""
+    own = folder / "signer"
+    own.mkdir(mode=0o700)
+    files = signer_files(own)
+    place = age_identity(own)
+    files.rules.write_text(files.rules.read_text() + table("sealed", place))
+    for path in (own, *own.rglob("*")):
+        os.chown(path, SIGNER, SIGNER)
+    settings = Settings(state=folder, url="http://127.0.0.1:1", signer="/run/none", signer_folder=str(own))
+    move_key(settings, "user", "sealed")
+    found = (own / "keys" / "user").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (SIGNER, SIGNER, 0o600)
+    assert is_sealed((own / "keys" / "user").read_bytes())
+    assert os.geteuid() == 0
+    os.chown(place.identity_file, SERVICE, SERVICE)  # root could read it; the signer could not
+    with pytest.raises(Error):
+        move_key(settings, "user", "file")
