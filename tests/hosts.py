@@ -52,6 +52,13 @@ class NewHost:
         token = JoinToken("https://a", installation, realm, name, "SHA256:" + "A" * 43, "", Secret("0" * 64))
         return await self.join(token, token="", signature=signed(self.key, NAMESPACE, said))
 
+    async def join_by_identity(self, of: JoinToken, id_token: str, provider: str = "corp", **wrong: object) -> Answer:
+        """By a token of an identity provider: of the join token only the way there is used."""
+        now = self.world.clock()
+        said = join_bytes(of.installation, of.realm, of.name, secret_hash(Secret(id_token)), now)
+        shown = {"token": "", "provider": provider, "id_token": id_token}
+        return await self.join(of, **({**shown, "signature": signed(self.key, NAMESPACE, said)} | wrong))
+
 
 def signed(key: SoftwareKey, namespace: str, message: bytes) -> str:
     signature = key.sign(sshsig.signed_bytes(namespace, message))

@@ -154,6 +154,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same_and_nothing_is_made(worl
     wrong: list[dict[str, object]] = [
         {"token": "0" * 64},
         {"token": ""},
+        {"token": "é" * 60},
         {"name": "new2"},
         {"name": "web1"},
         {"name": "../etc"},

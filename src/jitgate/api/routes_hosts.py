@@ -12,7 +12,7 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import MINUTE, SECOND, Micros, rfc3339
 from jitgate.core.secret import Secret
 from jitgate.flow import host_admin, joining
-from jitgate.flow.joining import JoinAsked, Joined
+from jitgate.flow.joining import Invitation, JoinAsked, Joined
 from jitgate.sessions.enrolment import HostState, HostTerms, Waiting
 from jitgate.sessions.joining import TOKEN_LIFE
 from jitgate.sessions.model import LABELS_MAX, LOGINS_MAX
@@ -40,10 +40,14 @@ class TokenRequest(_Request):
     labels: dict[str, str] = Field(default={}, max_length=LABELS_MAX)
     minutes: int = TOKEN_LIFE // MINUTE
     again: bool = False
+    provider: Annotated[str, StringConstraints(max_length=32)] = ""
+    subject: Annotated[str, StringConstraints(max_length=255)] = ""
 
 
 class JoinRequest(_Request):
     token: Annotated[str, StringConstraints(max_length=64)] = Field(repr=False)
+    provider: Annotated[str, StringConstraints(max_length=32)] = ""
+    id_token: str = Field(default="", repr=False)  # its length is one of its own rules, and a body is bounded
     realm: Realm
     name: Name
     host_key: Annotated[str, StringConstraints(max_length=8192)]
@@ -67,8 +71,8 @@ class LabelRequest(_Request):
 async def post_token(request: Request, body: TokenRequest, caller: Proved) -> Json:
     """Admins: a one-time token, by which a host of that name may join. It is shown once."""
     terms = HostTerms(body.realm, body.name, body.address, body.port, body.labels, tuple(body.logins), body.reach)
-    life = body.minutes * MINUTE
-    token, kept = await joining.invite_host(outside_of(request), caller, terms, again=body.again, life=life)
+    how = Invitation(body.again, body.minutes * MINUTE, body.provider, body.subject)
+    token, kept = await joining.invite_host(outside_of(request), caller, terms, how)
     return {
         "token": token.reveal(),
         "name": body.name,
@@ -89,6 +93,8 @@ async def post_join(request: Request, body: JoinRequest) -> JSONResponse:
         time=body.time,
         signature=body.signature,
         source=source_of(request),
+        unverified_provider=body.provider,
+        id_token=Secret(body.id_token),
     )
     found = await joining.join_host(outside, asked)
     if isinstance(found, Joined):

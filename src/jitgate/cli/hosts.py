@@ -33,6 +33,8 @@ _realm = click.option("--realm", default="default", show_default=True, help="The
     "--minutes", type=click.IntRange(1, 43200), default=60, show_default=True, help="How long the token lives."
 )
 @click.option("--again", is_flag=True, help="It may take the place of a host that has the name.")
+@click.option("--provider", default="", help="An identity provider whose token the machine shows, instead of a secret.")
+@click.option("--subject", default="", help="With --provider: the machine's `sub` there.")
 @_realm
 @click.pass_obj
 def add(
@@ -46,6 +48,8 @@ def add(
     port: int,
     minutes: int,
     again: bool,
+    provider: str,
+    subject: str,
     realm: str,
 ) -> None:
     """Print a one-time token, by which one machine may join under this name.
@@ -62,7 +66,7 @@ def add(
         "port": port,
         "minutes": minutes,
         "again": again,
-    }
+    } | ({"provider": provider, "subject": subject} if provider or subject else {})
     with signed_in(current(options), options) as service:
         answer = service.post("/v1/hosts/tokens", asked)
     data(options, answer, [text(answer, "token")])

@@ -6,13 +6,14 @@ How a host joins, in order:
 2. It has a token in force for that name and realm, which nobody used: it is made known. The same key may ask again with
    the same token, so that a lost answer is no dead end.
 3. Else, where the token was used, or a host stands under the name: it waits, and an owner's `approve` names its key.
+   So it is with an ID token of a provider that vouches for machines, where an owner has named its subject.
 4. A host that is known by this very key may join without a token; it waits for an owner too.
 Everybody else gets one answer, whatever was wrong, and is counted.
 """
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.envelope import Envelope
@@ -26,12 +27,14 @@ from jitgate.flow.caller import Caller, check_again
 from jitgate.flow.hosts import AddedHost, certify
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.workloads import provider_for_hosts, workload_of
 from jitgate.sessions.enrolment import HostState, HostTerms, KeptToken, Waiting
 from jitgate.sessions.joining import (
     CLOCK_MAX,
     NAMESPACE,
     TOKEN_LIFE,
     JoinToken,
+    identity_hash,
     join_bytes,
     new_secret,
     secret_hash,
@@ -59,6 +62,19 @@ class JoinAsked:
     time: Micros
     signature: str
     source: str
+    unverified_provider: str = ""
+    id_token: Secret[str] = field(default_factory=lambda: Secret(""))
+    """Instead of a secret: a machine's own token of an identity provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """How the host shows that it is the one. `provider`, `subject`: whose token it has, instead of a secret."""
+
+    again: bool = False
+    life: Micros = TOKEN_LIFE
+    provider: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +90,10 @@ class Joined:
 
 
 async def invite_host(
-    outside: Outside, caller: Caller, terms: HostTerms, *, again: bool = False, life: Micros = TOKEN_LIFE
+    outside: Outside, caller: Caller, terms: HostTerms, how: Invitation
 ) -> tuple[Secret[str], KeptToken]:
-    """A one-time token for a host of that name; `again`: it may take the place of the one that stands.
+    """A one-time token for a host of that name; with `how.again` it may take the place of the one that stands. With a
+    provider the token tells the host where to go and whom to trust, and lets nobody in by itself.
 
     Raises `Denied`, `Conflict`, `BadInput`, `Unreachable` where there is nothing that an agent could reach.
     """
@@ -85,9 +102,16 @@ async def invite_host(
         raise Unreachable("this service has no https address that an agent could reach", "set url = https://...")
     keys, secret, now = await agent_keys(outside), new_secret(outside.random), outside.clock()
     _check_terms(outside, terms, keys.root)
-    if not MINUTE <= life <= LIFE_MAX:
+    again = how.again
+    if not MINUTE <= how.life <= LIFE_MAX:
         raise BadInput("a token lives from a minute to 30 days")
-    kept = KeptToken(outside.new_id(now), secret_hash(secret), terms, again, now, now + life)
+    hashed = secret_hash(secret)
+    if how.provider:
+        issuer = provider_for_hosts(outside, how.provider).settings.issuer
+        if not how.subject:
+            raise BadInput("a provider without a subject", "--subject: the `sub` of the machine's tokens")
+        hashed = identity_hash(issuer, how.subject)
+    kept = KeptToken(outside.new_id(now), hashed, terms, again, now, now + how.life)
 
     def job(tx: Tx) -> str:
         admin = check_admin(check_again(tx, outside, caller))
@@ -99,6 +123,8 @@ async def invite_host(
         tx.join_tokens.forget(now)
         tx.waiting_hosts.forget(now - WAITING_FOR)
         tx.join_tokens.drop(terms.realm, terms.name)
+        if tx.join_tokens.by_hash(hashed):
+            raise Conflict("this subject is to join under another name", "jitctl hosts ls; or wait until that is over")
         tx.join_tokens.add(kept)
         _say(tx, now, EventType.HOST_INVITED, admin, terms, ("expires_at", kept.expires_at), ("again", int(again)))
         return tx.value("installation") or ""
@@ -116,7 +142,7 @@ async def join_host(outside: Outside, asked: JoinAsked) -> Joined | Waiting:
         found = await outside.store.read(lambda tx: _decide(tx, outside, asked, key, hashed))
         if isinstance(found, Waiting):
             return await _wait(outside, found)
-        return await _let_in(outside, asked, key, *found)
+        return await _let_in(outside, asked, key, hashed, *found)
     except BadInput as error:
         await _refuse(outside, asked, error)
         raise _refusal() from None
@@ -157,13 +183,18 @@ async def _proved(outside: Outside, asked: JoinAsked) -> tuple[PublicKey, bytes]
     key, _ = parse_public_key_line(asked.host_key)
     if abs(asked.time - outside.clock()) > CLOCK_MAX:
         raise BadInput("the host's clock is more than 5 minutes off", "set the clock, then join again", code="clock")
-    hashed = secret_hash(asked.secret) if asked.secret else NO_TOKEN
+    if not asked.secret.reveal().isascii():
+        raise BadInput("no token in force for this name", code="join_token")
+    hashed = shown_hash = secret_hash(asked.secret) if asked.secret else NO_TOKEN
+    if asked.unverified_provider:
+        workload = await workload_of(outside, asked.unverified_provider, asked.id_token)
+        hashed, shown_hash = identity_hash(workload.issuer, workload.subject), secret_hash(asked.id_token)
     installation = await outside.store.recall(("installation",), lambda tx: tx.value("installation") or "")
     try:
         signature = base64.b64decode(asked.signature, validate=True)
     except (binascii.Error, ValueError):
         raise BadInput("a signature that is not base64", code="signature") from None
-    if sshsig.verify(signature, NAMESPACE, join_bytes(installation, realm, name, hashed, asked.time)) != key:
+    if sshsig.verify(signature, NAMESPACE, join_bytes(installation, realm, name, shown_hash, asked.time)) != key:
         raise BadInput("a signature by another key", code="signature")
     return key, hashed
 
@@ -180,7 +211,7 @@ def _decide(
     if waiting and waiting.key == key and waiting.approved_at is not None:
         return waiting.terms, waiting.how
     token = tx.join_tokens.by_hash(hashed) if hashed != NO_TOKEN else None
-    if token is None and not asked.secret and standing and standing.key == key:
+    if hashed == NO_TOKEN and standing and standing.key == key:
         terms = HostTerms(
             realm, name, standing.address, standing.port, standing.labels, standing.logins, standing.reach
         )
@@ -189,9 +220,10 @@ def _decide(
         raise BadInput("no token in force for this name", code="join_token")
     is_fresh = token.used_at is None and (standing is None or token.again)
     is_same = token.used_by == key and standing is not None and standing.key == key
+    how = "oidc" if asked.unverified_provider else "token"
     if is_fresh or is_same:
-        return token.terms, "token"
-    return Waiting(token.terms, key, "token", asked.source, now)
+        return token.terms, how
+    return Waiting(token.terms, key, how, asked.source, now)
 
 
 async def _wait(outside: Outside, asking: Waiting) -> Waiting:
@@ -211,9 +243,10 @@ async def _wait(outside: Outside, asking: Waiting) -> Waiting:
     return await outside.store.write(job)
 
 
-async def _let_in(outside: Outside, asked: JoinAsked, key: PublicKey, terms: HostTerms, how: str) -> Joined:
+async def _let_in(
+    outside: Outside, asked: JoinAsked, key: PublicKey, hashed: bytes, terms: HostTerms, how: str
+) -> Joined:
     now = outside.clock()
-    hashed = secret_hash(asked.secret) if asked.secret else NO_TOKEN
     standing = await outside.store.read(lambda tx: tx.hosts.by_name(terms.realm, terms.name))
     address = terms.address or asked.source
     same = standing is not None and standing.key == key

@@ -48,6 +48,8 @@ class ProviderSettings:
     """Put before each group, so that no provider can name another's."""
     directory_claim: str = "preferred_username"
     """With `directory`: the claim by which the person is found there."""
+    host_audience: str = ""
+    """The audience of machines' own tokens, by which hosts join; empty: none do by this provider."""
     sign_in_minutes: int = 480
     """How long a sign-in lasts; with `token` also how old its groups may become."""
     key_minutes: int = 60
@@ -61,6 +63,10 @@ class ProviderSettings:
         _check_word("client_id", self.client_id)
         if self.service_client_id:
             _check_word("service_client_id", self.service_client_id)
+        if self.host_audience:
+            _check_word("host_audience", self.host_audience)
+            if self.host_audience in {self.client_id, self.service_client_id}:
+                raise BadInput("host_audience is a client's, too", "a person's token would let a host in")
         if bool(self.service_client_id) != bool(self.client_secret_file):
             raise BadInput("service_client_id and client_secret_file go together", "set both for the device flow")
         if "openid" not in self.scopes or not all(scope.isascii() and scope.isprintable() for scope in self.scopes):
