@@ -140,3 +140,35 @@ def test_a_ca_key_takes_everything(world: World, admin: Person):
     install(world, fetch(world), "db1")
     assert not logs_in(admin, file, target)
     assert ca.line() in (world.hosts["db1"].etc / "jitgate/user_ca.pub").read_text()
+
+
+def test_a_host_that_is_revoked_is_refused_by_ssh(world: World, admin: Person):
+    """Its sshd goes on with its old key and certificate, as a stolen one would."""
+    host = world.hosts["db1"]
+    options = {
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "HostKeyAlias": "db1.default.jitgate",
+        "UserKnownHostsFile": str(admin.state / "known_hosts"),
+        "GlobalKnownHostsFile": "none",
+        "RevokedHostKeys": str(admin.state / "revoked_host_keys"),
+    }
+    told = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    command = [
+        "ssh",
+        "-F",
+        "none",
+        "-i",
+        str(admin.state / "id"),
+        *told,
+        "-p",
+        str(host.port),
+        f"postgres@{host.address}",
+    ]
+    before = admin.run(*command, "true").stderr
+    assert "Permission denied (publickey" in before, before
+    admin.jitctl("revoke", "host", "db1", "--yes", "--reason", "disk was sold")
+    admin.jitctl("ssh-config", "install")
+    after = admin.run(*command, "true").stderr
+    assert "revoked" in after.lower(), after
+    assert "Permission denied" not in after

@@ -67,6 +67,10 @@ async def get_about(request: Request) -> Json:
                     "path": f"/.well-known/jitgate/krl?realm={realm}",
                     "sha256": (await current_krl(outside, realm))[1],
                 },
+                "host_krl": {
+                    "path": f"/.well-known/jitgate/krl?realm={realm}&hosts=true",
+                    "sha256": (await current_krl(outside, realm, hosts=True))[1],
+                },
             }
             for realm in realms
         ],

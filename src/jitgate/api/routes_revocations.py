@@ -12,11 +12,12 @@ router = APIRouter()
 
 
 @router.get("/.well-known/jitgate/krl", dependencies=[Anyone])
-async def get_krl(request: Request, realm: str = "default") -> Response:
-    """The realm's revocation list in OpenSSH's binary form. It is not signed: fetch it over TLS."""
+async def get_krl(request: Request, realm: str = "default", *, hosts: bool = False) -> Response:
+    """The realm's revocation list in OpenSSH's binary form; with `hosts`, for who connects to hosts: their keys and
+    certificates only. It is not signed: fetch it over TLS."""
     outside = outside_of(request)
     await outside.store.recall(("realm", realm), lambda tx: check_realm(tx, realm))
-    data, digest = await current_krl(outside, realm)
+    data, digest = await current_krl(outside, realm, hosts=hosts)
     headers = {"ETag": f'"{digest}"'}
     if request.headers.get("if-none-match", "") == headers["ETag"]:
         return Response(status_code=304, headers=headers)

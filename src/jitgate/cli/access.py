@@ -67,7 +67,11 @@ def fingerprints_of(service: Service) -> tuple[str, ...]:
 
 
 def about(service: Service) -> About:
-    return as_about(service.get("/.well-known/jitgate"))
+    from jitgate.cli.revoked import keep_revoked  # noqa: PLC0415  # a start does without
+
+    found = as_about(service.get("/.well-known/jitgate"))
+    keep_revoked(service, found)
+    return found
 
 
 def parse_wish(wish: Wish) -> Wish:

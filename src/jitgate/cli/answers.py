@@ -21,6 +21,8 @@ Row = dict[str, object]
 # An IPv4 or IPv6 address or a DNS name; never something that ssh would take for an option or a pattern
 _ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 _PORTS = range(1, 65536)
+_LIST_PATH = re.compile(r"/\.well-known/jitgate/krl\?[a-z0-9=&.-]{1,100}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _TICKET = re.compile(r"[A-Za-z0-9_=.~+/-]{16,4096}")
 
 
@@ -63,10 +65,21 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokedList:
+    """Where a list is, and what it was when it was named: SHA-256 in hex."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Realm:
+    """`host_krl`: what may not be taken for one of its hosts, where the service says so."""
+
     name: str
     user_ca: "tuple[PublicKey, ...]"
     host_ca: "tuple[PublicKey, ...]"
+    host_krl: RevokedList | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +190,23 @@ def as_realms(row: Row) -> tuple[Realm, ...]:
         return tuple(parse_public_key_line(line)[0] for line in texts(realm, name))
 
     return tuple(
-        Realm(check_name("realm", text(realm, "name")), keys(realm, "user_ca"), keys(realm, "host_ca"))
+        Realm(
+            check_name("realm", text(realm, "name")),
+            keys(realm, "user_ca"),
+            keys(realm, "host_ca"),
+            _revoked_list(realm.get("host_krl")),
+        )
         for realm in rows(row, "realms")
     )
+
+
+def _revoked_list(value: object) -> RevokedList | None:
+    if value is None:
+        return None
+    found = RevokedList(text(as_row(value), "path"), text(as_row(value), "sha256"))
+    if not _LIST_PATH.fullmatch(found.path) or not _DIGEST.fullmatch(found.sha256):
+        raise BadInput(f"the service's answer has no list of revoked host keys but {shown(found.path)}")
+    return found
 
 
 def as_gateway(value: object) -> Gateway | None:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 
-from jitgate.ca.realms import DEFAULT_REALM
+from jitgate.ca.realms import DEFAULT_REALM, CaKind
 from jitgate.ca.revocation import MARGIN, Revocation, What
 from jitgate.core.clock import SECOND, Micros
 from jitgate.flow.outside import Outside
@@ -16,30 +16,43 @@ from jitgate.ssh.krl_serials import Serials
 _EPOCH_SHIFT = 48  # a restored database counts again from a lower number: its lists are newer all the same
 
 
-async def current_krl(outside: Outside, realm: str) -> tuple[bytes, str]:
-    """The list and its SHA-256 in hex, as of the newest act that took something away."""
+async def current_krl(outside: Outside, realm: str, *, hosts: bool = False) -> tuple[bytes, str]:
+    """The list and its SHA-256 in hex, as of the newest act that hosts have to be told of. `hosts` as in `krl_of`.
+
+    Made anew when the state counter has moved, and each hour: the epoch moves for less.
+    """
 
     def job(tx: Tx) -> tuple[bytes, str]:
-        data = krl_of(tx, realm, outside.clock())
-        return data, sha256(data).hexdigest()
+        now = outside.clock()
+        made = (tx.state(), now // MARGIN)  # before the list: it can only be newer
+        known = outside.krls.get((realm, hosts))
+        if known is None or known[0] != made:
+            data = krl_of(tx, realm, now, hosts=hosts)
+            known = outside.krls[realm, hosts] = (made, data, sha256(data).hexdigest())
+        return known[1:]
 
-    return await outside.store.recall(("krl", realm), job)
+    return await outside.store.recall(("krl", realm, hosts), job)
 
 
-def krl_of(tx: Tx, realm: str, now: Micros) -> bytes:
-    """What no host of the realm may take: the same bytes for the same rows, on whatever node.
+def krl_of(tx: Tx, realm: str, now: Micros, *, hosts: bool = False) -> bytes:
+    """What no host of the realm may take: the same bytes for the same rows, on whatever node. `hosts`: only what
+    nobody who connects may take for a host, which is little, and is fetched by everybody.
 
     An empty list is a list too: sshd refuses everybody where there is none.
     """
     newest = tx.revocations.latest(1)
-    rows = groupby(tx.revocations.serials(realm, now - MARGIN), itemgetter(0))
+    rows = groupby(tx.revocations.serials(realm, now - MARGIN, CaKind.HOST if hosts else None), itemgetter(0))
+    certificates = {ca: Certificates(Serials(row[1:] for row in of_ca)) for ca, of_ca in rows}
+    keys = frozenset(tx.revocations.own_keys(realm) if hosts else tx.revocations.keys(realm))
+    if hosts:  # no counter: it is the same list as long as it says the same
+        return dump_krl(Krl(comment=f"jitgate {realm}".encode(), certificates=certificates, keys=keys))
     return dump_krl(
         Krl(
             version=int(tx.value("epoch") or 0) << _EPOCH_SHIFT | tx.state(),
             generated=newest[0].made_at // SECOND if newest else 0,
             comment=f"jitgate {realm}".encode(),
-            certificates={ca: Certificates(Serials(row[1:] for row in of_ca)) for ca, of_ca in rows},
-            keys=frozenset(tx.revocations.keys(realm)),
+            certificates=certificates,
+            keys=keys,
         )
     )
 

@@ -50,5 +50,8 @@ class Outside:
     vault_audit: Callable[[str, bytes], None] | None = None
     """Appends a line to a file of an audit device."""
 
+    krls: dict[tuple[str, bool], tuple[tuple[int, int], bytes, str]] = field(default_factory=dict)
+    """By realm: the revocation list that was made last, and of which state (`flow/krl.py`)."""
+
     def new_id(self, now: Micros) -> str:
         return new_id(now, self.random)

@@ -251,7 +251,7 @@ class Revocations(Protocol):
         """Of a range: how many certificates are valid, and the grants that they are under."""
         ...
 
-    def serials(self, realm: str, valid_at: Micros) -> Iterator[tuple[bytes, int, int]]:
+    def serials(self, realm: str, valid_at: Micros, kind: CaKind | None = None) -> Iterator[tuple[bytes, int, int]]:
         """The CA key's blob, first and last serial, in this order; those that end before `valid_at` left out."""
         ...
 
@@ -260,6 +260,10 @@ class Revocations(Protocol):
         ...
 
     def has_key(self, blob: bytes) -> bool: ...
+    def own_keys(self, realm: str) -> list[bytes]:
+        """Blobs of the realm's own keys that are revoked: of hosts and CAs."""
+        ...
+
     def keys(self, realm: str) -> list[bytes]:
         """Blobs of the keys that are revoked in a realm: those named, and those of persons who are disabled."""
         ...

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from jitgate.adapters.db import tables as t
+from jitgate.ca.realms import CaKind
 from jitgate.ca.revocation import MARGIN, Out, Revocation, What
 from jitgate.core.clock import Micros
 from jitgate.identity.model import RegisteredKey
@@ -123,7 +124,7 @@ class Revocations:
         rows = self._c.execute(select(_C.grant_id, func.count()).where(chosen).group_by(_C.grant_id)).all()
         return sum(row[1] for row in rows), [row[0] for row in rows if row[0]]
 
-    def serials(self, realm: str, valid_at: Micros) -> Iterator[tuple[bytes, int, int]]:
+    def serials(self, realm: str, valid_at: Micros, kind: CaKind | None = None) -> Iterator[tuple[bytes, int, int]]:
         """The CA key's blob, first and last serial, in this order; those that end before `valid_at` left out."""
         chosen = (
             select(t.ca_key.c.public_key, _S.first, _S.last)
@@ -131,6 +132,8 @@ class Revocations:
             .where(t.ca_key.c.realm_id == realm, or_(_S.until.is_(None), _S.until > valid_at))
             .order_by(t.ca_key.c.public_key, _S.first)
         )
+        if kind is not None:
+            chosen = chosen.where(t.ca_key.c.kind == kind)
         for row in self._c.execute(chosen):
             yield row.public_key, row.first, row.last
 
@@ -147,6 +150,11 @@ class Revocations:
     def has_key(self, blob: bytes) -> bool:
         found = select(t.revoked_key.c.public_key).where(t.revoked_key.c.public_key == blob)
         return self._c.execute(found).first() is not None
+
+    def own_keys(self, realm: str) -> list[bytes]:
+        """Blobs of the realm's own keys that are revoked: of hosts and CAs."""
+        own = (t.revoked_key.c.realm_id == realm) & t.revoked_key.c.everywhere.is_(False)
+        return list(self._c.scalars(select(t.revoked_key.c.public_key).where(own)))
 
     def keys(self, realm: str) -> list[bytes]:
         """Blobs of the keys that are revoked in a realm: those named, and those of persons who are disabled."""
