@@ -40,7 +40,7 @@ def tell(world: World, name: str) -> None:
     base.write_text(operate(world.settings, "host renew", {"name": name})["trust"])
     script = base.with_suffix(".sh")
     script.write_text(render(parse(base.read_bytes())))
-    given = ["--etc", str(host.etc), "--sshd", str(base.with_suffix(".sshd"))]
+    given = ["--etc", str(host.etc), "--sshd", str(host.own_sshd())]
     command = ["/bin/sh", str(script), *given, "--reload", f"kill -HUP {host.process.pid}"]
     done = subprocess.run(command, env=host.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -93,7 +93,7 @@ def act(world: World, name: str, kind: CaKind, **more: object) -> Json:
 
 def start(world: World, kind: CaKind) -> Json:
     """With a new key in the signer's folder, as soon as the signer holds it."""
-    name = make_next_key(world.settings, "default", kind)
+    name = make_next_key(world.settings, "default", kind, f"{kind}_ca")
     wait_for(lambda: any(row["file"] == name for row in operate(world.settings, "ca ls", {})["keys"]))
     return act(world, "start", kind, key=name, emergency=False)
 

@@ -53,14 +53,6 @@ def open_backup(path: Path, passphrase: Secret[bytes]) -> SoftwareKey:
     return load_private_key(content, passphrase)
 
 
-def bring_backup(folder: Path, name: str, key: SoftwareKey) -> None:
-    """Into the signer's folder, for whoever that belongs to: from now on it is as safe as the others there."""
-    write_key(folder, name, key)
-    owner = folder.stat()
-    if os.geteuid() == 0 and owner.st_uid:
-        os.chown(folder / name, owner.st_uid, owner.st_gid)
-
-
 def drill(key: SoftwareKey, kind: CaKind, realm: str, trusted: Sequence[PublicKey], hosts: Sequence[str]) -> None:
     """`Unreachable` if what the key signs is not taken, `BadInput` for a kind that no host sees."""
     if kind not in {CaKind.USER, CaKind.HOST}:

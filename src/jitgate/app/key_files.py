@@ -6,15 +6,19 @@ that a command run by root makes what the service's user can read; nothing that 
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from jitgate.adapters.signers.files import load_text, sync_folder, write_key
 from jitgate.app.installation import HOST_KEY, INTERCEPTION_KEY, USER_KEY, rules_file
 from jitgate.app.settings import Settings
+from jitgate.ca.places import is_place
 from jitgate.ca.realms import DEFAULT_REALM, CaKind
 from jitgate.ca.rules import FILE_MAX, read_rules, realm_tables
 from jitgate.core.errors import BadInput, Conflict
+from jitgate.core.text import shown
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 from jitgate.ssh.pubkey import PublicKey
 
@@ -22,6 +26,7 @@ _NAMES: Final = {CaKind.USER: USER_KEY, CaKind.HOST: HOST_KEY, CaKind.INTERCEPTI
 _REALM: Final = re.compile(r'(?m)^realm = "([^"]*)"\n')
 _TRUSTED: Final = re.compile(r"(?m)^trusted = \[([^\]]*)\]\n")
 _NUMBERS: Final = 1000
+_SEALED: Final = b"age-encryption.org/"
 
 
 def first_file(realm: str, kind: CaKind) -> str:
@@ -36,34 +41,52 @@ def tables_of(realm: str) -> str:
 
 def make_realm(settings: Settings, realm: str) -> None:
     """Keys first, then the tables that mean them. Goes on where one that was interrupted has stopped."""
-    for kind in _NAMES:
-        if not (settings.keys_folder / first_file(realm, kind)).exists():
-            _write(settings.keys_folder, first_file(realm, kind), generate_ed25519())
+    with as_owner(settings.keys_folder):
+        for kind in _NAMES:
+            if not (settings.keys_folder / first_file(realm, kind)).exists():
+                write_key(settings.keys_folder, first_file(realm, kind), generate_ed25519())
     path = rules_file(settings)
-    text = load_text(path, FILE_MAX)
+    text = _text(path)
     if any(each.realm == realm for each in read_rules(text).ceilings):
         raise Conflict(f"{path} has a table for the realm {realm}, and the signer no key", "jitgate ca ls says why")
     replace_rules(path, text + tables_of(realm))
 
 
-def make_next_key(settings: Settings, realm: str, kind: CaKind) -> str:
-    """A new key beside the realm's others of that kind; the name of its file."""
+def make_next_key(settings: Settings, realm: str, kind: CaKind, standing: str) -> str:
+    """A new key beside the realm's others of that kind; the name of its file. `standing`: what the signer calls the one
+    that signs now. `BadInput` where that one is kept better than in a plain file."""
+    if is_place(standing) or _is_sealed(settings.keys_folder / standing):
+        what = f"the key that signs is kept better than in a plain file: {shown(standing)}"
+        raise BadInput(
+            what, "make the next one where that is, and name it: --key; or jitgate ca move (docs/custody.md)"
+        )
     first = first_file(realm, kind)
     names = (f"{first}-{number}" for number in range(2, _NUMBERS))
     name = next(name for name in names if not (settings.keys_folder / name).exists())
-    rules = read_rules(load_text(rules_file(settings), FILE_MAX))
+    rules = read_rules(_text(rules_file(settings)))
     ceiling = rules.ceiling_of(name)
     if ceiling is None or ceiling.realm != realm:
         what = f"no table of signer.toml means a file {name}"
         raise BadInput(what, f'keys = ["{first}", "{first}-*"]; or bring a key yourself: --key')
-    _write(settings.keys_folder, name, generate_ed25519())
+    bring_key(settings, name, generate_ed25519())
     return name
+
+
+def bring_key(settings: Settings, name: str, key: SoftwareKey) -> None:
+    """Into the signer's folder, as its owner's. `FileExistsError` for a name that is there."""
+    with as_owner(settings.keys_folder):
+        write_key(settings.keys_folder, name, key)
+
+
+def _is_sealed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SEALED)) == _SEALED
 
 
 def trust_elsewhere(settings: Settings, realm: str, kind: CaKind, key: PublicKey) -> None:
     """Have the signer take lists of trust with this key, which it does not hold."""
     path = rules_file(settings)
-    text = load_text(path, FILE_MAX)
+    text = _text(path)
     blocks = re.split(r"(?m)^(?=\[)", text)
     for place, block in enumerate(blocks):
         found = _REALM.search(block)
@@ -75,6 +98,11 @@ def trust_elsewhere(settings: Settings, realm: str, kind: CaKind, key: PublicKey
     replace_rules(path, "".join(blocks))
 
 
+def _text(path: Path) -> str:
+    with as_owner(path.parent):
+        return load_text(path, FILE_MAX)
+
+
 def _with_key(block: str, place: int, line: str) -> str:
     if standing := _TRUSTED.search(block):
         keys = standing[1].strip().rstrip(",")
@@ -82,16 +110,31 @@ def _with_key(block: str, place: int, line: str) -> str:
     return block[:place] + f'trusted = ["{line}"]\n' + block[place:]
 
 
-def _write(folder: Path, name: str, key: SoftwareKey) -> None:
-    write_key(folder, name, key)
+@contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """Root acts as the signer's user there: what it makes is that user's, and what that user cannot do is not done."""
     owner = folder.stat()
-    if os.geteuid() == 0 and owner.st_uid:
-        os.chown(folder / name, owner.st_uid, owner.st_gid)
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
 
 
 def replace_rules(path: Path, text: str) -> None:
     """The rules with this text, whole or not at all; refused if the signer would refuse it."""
     read_rules(text)
+    with as_owner(path.parent):
+        _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
     before = path.stat()
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)

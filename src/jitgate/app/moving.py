@@ -4,10 +4,8 @@ A key that its keeper lets out is copied, shown to be the same, and named in `si
 and people notice nothing. For one that is not let out a new key is made there, and a rotation begins.
 """
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +15,7 @@ from jitgate.adapters.custody.keyring import open_custody
 from jitgate.adapters.custody.port import Custody, Guarded
 from jitgate.adapters.signers.files import load_text
 from jitgate.app.installation import rules_file
-from jitgate.app.key_files import replace_rules
+from jitgate.app.key_files import as_owner, replace_rules
 from jitgate.app.settings import Settings
 from jitgate.ca.mounts import MountCeiling
 from jitgate.ca.places import is_place
@@ -53,7 +51,7 @@ def move_key(settings: Settings, name: str, keeper: str, label: str = "", algori
     that nobody uses.
     """
     path = rules_file(settings)
-    with _as_owner(settings.keys_folder):
+    with as_owner(settings.keys_folder):
         rules = read_rules(load_text(path, FILE_MAX))
         ceiling = _ceiling(rules, name)
         with closing(_open(settings, rules, name.partition(":")[0] if is_place(name) else "file")) as source:
@@ -67,7 +65,7 @@ def leave_behind(moved: Moved) -> Path | None:
     """Give the file that a copied key was in a name that no table means; that name. The signer must hold the copy."""
     if moved.left is None:
         return None
-    with _as_owner(moved.left.parent):
+    with as_owner(moved.left.parent):
         new = moved.left.with_name(moved.left.name + LEFT)
         moved.left.rename(new)
         return new
@@ -166,20 +164,3 @@ def _name_it(path: Path, ceiling: FolderCeiling, name: str, place: str, *, inste
 
 def _beginning(name: str, keys: tuple[str, ...]) -> str:
     return next(each for each in keys if each.endswith(ANY) and name.startswith(each[:-1]))
-
-
-@contextmanager
-def _as_owner(folder: Path) -> Iterator[None]:
-    """Root acts as the signer's user there: what it makes is that user's, and what that user cannot do is not done."""
-    owner = folder.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        yield
-        return
-    group = os.getegid()
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)

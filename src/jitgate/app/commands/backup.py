@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from jitgate.app.backup import bring_backup, drill, make_backup, open_backup
+from jitgate.app.backup import drill, make_backup, open_backup
 from jitgate.app.commands.options import config_option, examples, output_option, realm_option, settings_of, show
-from jitgate.app.key_files import first_file, trust_elsewhere
+from jitgate.app.key_files import bring_key, first_file, trust_elsewhere
 from jitgate.app.operate import operate
 from jitgate.ca.realms import CaKind
 from jitgate.core.errors import BadInput, Conflict
@@ -94,7 +94,7 @@ def bring(file: Path, config: Path, output: str, passphrase_file: str | None) ->
     facts = operate(settings, "ca backup facts", {"key": key.public.fingerprint})
     mark = "".join(filter(str.isalnum, key.public.fingerprint.partition(":")[2]))[:8]
     name = f"{first_file(facts['realm'], CaKind(facts['kind']))}-backup-{mark}"
-    bring_backup(settings.keys_folder, name, key)
+    bring_key(settings, name, key)
     show(output, {"file": name, "fingerprint": key.public.fingerprint}, [name])
     realm = f" --realm {facts['realm']}" if facts["realm"] != "default" else ""
     start = f"jitgate ca rotate start --kind {facts['kind']}{realm} --key {name}"

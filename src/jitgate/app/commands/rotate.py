@@ -164,7 +164,13 @@ def abort(kind: str, realm: str, config: Path, output: str, reason: str) -> None
 
 def _made(settings: Settings, realm: str, kind: str) -> str:
     """A new key in the signer's folder; its fingerprint, as soon as the signer holds it."""
-    name = make_next_key(settings, realm, CaKind(kind))
+    rows = operate(settings, "ca ls", {})["keys"]
+    signing = [row for row in rows if (row["realm"], row["kind"], row["phase"]) == (realm, kind, "active")]
+    if not signing or not signing[0]["file"]:
+        raise Unreachable(
+            f"the signer holds no {kind} key of {realm} that signs", "jitgate ca ls says why; or name one: --key"
+        )
+    name = make_next_key(settings, realm, CaKind(kind), signing[0]["file"])
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         held = [row for row in operate(settings, "ca ls", {})["keys"] if row["file"] == name]
