@@ -66,11 +66,16 @@ def run_apart(path: Path, users: Collection[str], keys: Path, rules: Path, state
     desk, ledger, look = _open(keys, file, state)
     if os.geteuid() in uids:
         _said("it runs as the user who asks it, who can read its keys: give it one of its own")
+
+    def alive() -> None:
+        look()
+        notify("WATCHDOG=1")  # a token's library that hangs hangs all of it
+
     gc.freeze()
     with open_listener(path) as listener:
         notify("READY=1")
         try:
-            serve_all(listener, uids, desk, ledger, look, lambda: bool(ended))
+            serve_all(listener, uids, desk, ledger, alive, lambda: bool(ended))
         except OSError as error:
             return _said(f"the list cannot be written, nothing was signed: {error.strerror}")
         finally:

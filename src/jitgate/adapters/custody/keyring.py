@@ -1,8 +1,8 @@
 """The keys that `signer.toml` names and that lie in no file of the folder: taken up, looked after, given up for lost.
 
-A keeper that fails is asked again after a second, then after two, and so on up to a minute; meanwhile its keys sign
-nothing and whoever asks the signer what it holds learns why. One keeper is asked in one look, so that one which hangs
-delays nobody by more than its own time limit.
+A keeper that is away is asked again after a second, then after two, and so on up to a minute; meanwhile its keys sign
+nothing and whoever asks the signer what it holds learns why. One key is asked for in one look, and none of a keeper
+that is away, so that one which hangs delays nobody by more than its own time limit now and then.
 """
 
 import time
@@ -15,7 +15,7 @@ from jitgate.adapters.custody.port import Custody, Guarded, SigningKey
 from jitgate.adapters.custody.transit import Transit
 from jitgate.ca.model import RefusedFile
 from jitgate.ca.places import Places
-from jitgate.core.errors import BadInput, Error
+from jitgate.core.errors import BadInput, Error, Unreachable
 
 CHECK_S: Final = 15.0  # between looks after a key that nobody asks for
 FIRST_WAIT_S: Final = 1.0
@@ -48,21 +48,31 @@ class Keyring:
         self._taken: dict[str, Guarded] = {}
         self._due: dict[str, float] = {}
         self._wait: dict[str, float] = {}
+        self._away: dict[str, tuple[float, Error]] = {}
 
     def take(self, name: str) -> Guarded:
         """The key of this name, from now on looked after. Raises what is wrong with it or its keeper."""
         scheme, _, rest = name.partition(":")
+        if (away := self._away.get(scheme)) and self._tick() < away[0]:
+            raise Unreachable(away[1].what, away[1].hint)
         try:
             if scheme not in self._keepers:
                 self._keepers[scheme] = open_custody(self._places, scheme)
             key = self._taken[name] = Guarded(self._keepers[scheme].key(rest))
-        except Error:
-            self._wait[name] = min(2 * self._wait.get(name, FIRST_WAIT_S / 2), LONGEST_WAIT_S)
-            self._due[name] = self._tick() + self._wait[name]
+        except Error as error:
+            self._due[name] = self._tick() + self._longer(name)
+            if isinstance(error, Unreachable):
+                self._away[scheme] = self._tick() + self._longer(scheme), error
             raise
         self._wait.pop(name, None)
+        self._wait.pop(scheme, None)
+        self._away.pop(scheme, None)
         self._due[name] = self._tick() + CHECK_S
         return key
+
+    def _longer(self, what: str) -> float:
+        self._wait[what] = min(2 * self._wait.get(what, FIRST_WAIT_S / 2), LONGEST_WAIT_S)
+        return self._wait[what]
 
     def follow(self, places: Places) -> None:
         """From now on these; what was taken stays until the next look."""
@@ -72,6 +82,7 @@ class Keyring:
                 keeper.close()
             self._keepers.clear()
             self._due.clear()
+            self._away.clear()
 
     def look(self, names: Iterable[str], holder: Holder, refused: dict[str, RefusedFile]) -> None:
         """Tell the holder what came back and what is lost. Never raises."""
