@@ -178,6 +178,16 @@ async def test_a_person_who_comes_back_has_to_log_in_anew(world: World):
     assert token
 
 
+async def test_another_password_ends_what_the_old_one_opened(world: World):
+    vault = await open_vault(world)
+    token = await vault.user()
+    await vault.ok("PUT", "auth/userpass/users/testuser", {"policies": "ssh-access"})
+    assert (await vault.sign(token=token)).status == 200
+    await vault.ok("PUT", "auth/userpass/users/testuser/password", {"password": "Another-Horse-8"})
+    assert (await vault.sign(token=token)).status == 403
+    assert (await vault.send("PUT", "auth/userpass/login/testuser", {"password": PASSWORD}, "")).status == 400
+
+
 async def test_a_mounts_user_is_nobody_elsewhere(world: World):
     """No sign-in, no proof, no role of a policy: a Vault token is a token of the Vault surface."""
     vault = await open_vault(world)

@@ -6,6 +6,7 @@ import click
 
 from jitgate.adapters.secret_file import read_secret
 from jitgate.app.commands.options import config_option, examples, output_option, settings_of, show
+from jitgate.app.installation import rules_file
 from jitgate.app.operate import operate
 from jitgate.ca.mounts import MOUNT_TABLE
 from jitgate.cli.out import table
@@ -34,11 +35,11 @@ def token(name: str, config: Path, output: str, ttl: str) -> None:
 
 
 @click.command(epilog=examples("jitgate vault setup"))
-def setup() -> None:
-    """Print what switches the surface on: a table for jitgate.toml, and one for signer.toml."""
-    click.echo(
-        f"# jitgate.toml\n[vault]\nplain_logins_unregistered_keys = true\n\n# signer.toml{MOUNT_TABLE}", nl=False
-    )
+@config_option
+def setup(config: Path) -> None:
+    """Print what switches the surface on: a table for the service's settings, and one for the signer's own file."""
+    service = f"# {config}, read at start\n[vault]\nplain_logins_unregistered_keys = true\n"
+    click.echo(f"{service}\n# {rules_file(settings_of(config))}{MOUNT_TABLE}", nl=False)
 
 
 @click.command(

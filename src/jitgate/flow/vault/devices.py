@@ -7,6 +7,7 @@ folder that names: who may enable a device chooses no file of the machine. Of se
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
@@ -24,6 +25,7 @@ from jitgate.identity.vault import Entry, check_mount_path
 _LOG = logging.getLogger("jitgate.vault")
 DEVICES_MAX: Final = 8
 RECENT: Final = 20
+_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(?:log|json)")  # so that no other file is appended to
 _SHOWN: Final = frozenset({"valid_principals", "ttl", "cert_type", "type", "description", "default_user"})
 """Fields of a request that are written in clear; all others are left out."""
 
@@ -42,12 +44,13 @@ async def enable(outside: Outside, asked: Asked) -> Answer:
     if text(asked, "type") != "file":
         raise BadInput("unknown backend type", "there is file; for others: jitctl audit, docs/audit.md")
     options = asked.data.get("options") or {}
-    wanted = options.get("file_path") if isinstance(options, dict) else None
-    if not isinstance(wanted, str) or not wanted:
+    if not isinstance(options, dict) or not isinstance(wanted := options.get("file_path"), str) or not wanted:
         raise BadInput("file_path is required")
+    if len(options) > 1:
+        raise BadInput("file_path is the only option", "what is written is the same for all")
     file = PurePosixPath(wanted).name
-    if not file or file in (".", "..") or not file.isascii() or not file.isprintable():
-        raise BadInput("file_path names no file")
+    if not _FILE.fullmatch(file):
+        raise BadInput("file_path names no log", "a name of letters, digits and . _ - that ends in .log or .json")
     folder = outside.vault.audit_folder
     where = f"{folder}/{file}" if folder else ""
 

@@ -195,7 +195,11 @@ def _put(
     *,
     new_password: bool,
 ) -> Answer:
-    tx.vault.put_entry(Entry(mount.id, "user", name, body, outside.clock()))
+    now = outside.clock()
+    tx.vault.put_entry(Entry(mount.id, "user", name, body, now))
+    person = person_of(tx, mount, name) if new_password else None
+    for token in tx.vault.tokens(now, person=person.id) if person else ():
+        end_token(tx, outside, asked, holder, token, "its user has another password")
     tx.move_epoch()
     detail = (("path", asked.path), ("what", "password" if new_password else "user"))
     tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
