@@ -1,5 +1,6 @@
 """`jitctl revoke` with everything real: it says when a host with an agent knows, and names one that has none."""
 
+import json
 import re
 import subprocess
 import sys
@@ -73,6 +74,14 @@ def test_it_is_said_when_hosts_know(gate: Service, start_sshd: Start, alice: Con
             ["ssh-keygen", "-Q", "-l", "-f", host.etc / "jitgate/krl"], capture_output=True, text=True, check=True
         )
         assert f"serial: {first['serial']}\n" in krl.stdout
+    done = gate.jitgate("revoke", "person", "alice", "--wait", "0", "-o", "json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["revocation"]["keys"], answer["progress"]["waiting"]) == (1, 1, ["web1"]), (
+        done.stderr
+    )
+    assert gate.jitgate("revoke", "person", "nobody").returncode == 6
+    alice.close()
+    alice = tunnel.enter(gate, "anna", "engineers")
     second = tunnel.certified(alice, tunnel.granted(alice, "web1"), "web1")
     done = olga("revoke", "certificate", second["serial"], "--wait", "1")
     assert (done.returncode, done.stdout) == (1, "revoked on 0/2 hosts\n")
@@ -82,3 +91,4 @@ def test_it_is_said_when_hosts_know(gate: Service, start_sshd: Start, alice: Con
     with running(host):
         done = olga("revoke", "show", identifier[1], "--wait", "30")
         assert (done.returncode, done.stdout.startswith("revoked on 1/2 hosts, slowest ")) == (0, True), done
+    alice.close()

@@ -12,6 +12,7 @@ from jitgate.api.schemas import session_json
 from jitgate.app.acts_backup import ACTS as BACKUP_ACTS
 from jitgate.app.acts_ca import ACTS as CA_ACTS
 from jitgate.app.acts_realm import ACTS as REALM_ACTS
+from jitgate.app.acts_revoke import ACTS as REVOKE_ACTS
 from jitgate.app.acts_rotate import ACTS as ROTATE_ACTS
 from jitgate.app.acts_vault import ACTS as VAULT_ACTS
 from jitgate.app.control import Act, Json
@@ -47,6 +48,7 @@ def acts(outside: Outside) -> Mapping[str, Act]:
             **VAULT_ACTS,
             **BACKUP_ACTS,
             **REALM_ACTS,
+            **REVOKE_ACTS,
             **ROTATE_ACTS,
             "session ls": _session_ls,
             "session kill": _session_kill,

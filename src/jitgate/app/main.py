@@ -54,6 +54,7 @@ _COMMANDS: Entries = {
             "return": ("realm:come_back", "Let a user back into a realm."),
         },
     ),
+    "revoke": ("revoke:revoke", "Take back what was given, and see that hosts know."),
     "realm": (
         "Trust domains, each with CA keys and hosts of its own.",
         {

@@ -171,7 +171,7 @@ def _follow(options: Options, service: Service, answer: Row, wait: float) -> Row
     live = not options.quiet and sys.stderr.isatty()
     while whole(as_row(answer.get("progress")), "waiting_count") and time.monotonic() < end:
         if live:
-            sys.stderr.write(f"\r\033[Kjitctl: {plain(_words(as_row(answer.get('progress'))))}")
+            sys.stderr.write(f"\r\033[Kjitctl: {plain(words(as_row(answer.get('progress'))))}")
             sys.stderr.flush()
         time.sleep(_EACH_S)
         try:
@@ -186,18 +186,19 @@ def _follow(options: Options, service: Service, answer: Row, wait: float) -> Row
 
 def _report(options: Options, answer: Row) -> None:
     progress = as_row(answer.get("progress"))
-    data(options, answer, [_words(progress)])
+    data(options, answer, [words(progress)])
     waiting, without = whole(progress, "waiting_count"), whole(progress, "without_agent_count")
     if without:
-        say(options, f"without an agent, good there until it ends: {_named(texts(progress, 'without_agent'), without)}")
+        say(options, f"without an agent, good there until it ends: {named(progress, 'without_agent', without)}")
     if waiting:
-        warn(f"no answer yet from {_named(texts(progress, 'waiting'), waiting)}")
+        warn(f"no answer yet from {named(progress, 'waiting', waiting)}")
         identifier = text(as_row(answer.get("revocation")), "id")
         say(options, f"to look again: jitctl revoke show {identifier} --wait 60")
         raise click.exceptions.Exit(1)
 
 
-def _words(progress: Row) -> str:
+def words(progress: Row) -> str:
+    """How far it has got."""
     slowest = progress.get("slowest_s")
     took = f", slowest {slowest:.1f} s" if isinstance(slowest, int | float) else ""
     return f"revoked on {whole(progress, 'told')}/{whole(progress, 'hosts')} hosts{took}"
@@ -207,8 +208,9 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _named(names: list[str], count: int) -> str:
-    """Names of hosts are told to administrators."""
+def named(progress: Row, which: str, count: int) -> str:
+    """Names of hosts are told to administrators; to others, how many."""
+    names = texts(progress, which)
     if not names:
         return _many(count, "host")
     more = f" and {count - _NAMED_MAX} more" if count > _NAMED_MAX else ""
