@@ -214,7 +214,11 @@ def _wanted(host: Host, login: str | None) -> str:
 
 def running_grant(service: Service, host: Host, login: str | None, wish: Wish) -> Grant | None:
     """One of this person's that gives what is asked for; the one that runs longest."""
-    found = [as_grant(row) for row in rows(service.get("/v1/grants"), "grants") if row.get("state") == "active"]
+    found = [
+        as_grant(row)
+        for row in rows(service.get("/v1/grants"), "grants")
+        if (row.get("state"), row.get("host")) == ("active", host.name)  # one of a Vault mount is for no host by name
+    ]
     fit = [
         g
         for g in found
