@@ -80,7 +80,7 @@ def test_a_revocation_reaches_it_at_once_with_a_newer_bundle(olga: Connection, a
     began = time.monotonic()
     revoke_key(olga)
     agent.obey_until("BundleSent")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert agent.bundle.version > before.version
     assert agent.bundle.krl != before.krl
     assert eventually(lambda: bool(row(olga, agent)["agent"]["current"]))

@@ -43,7 +43,9 @@ def agent_way(settings: Settings) -> AgentWay | None:
     return AgentWay(url, pin, gateways)
 
 
-async def open_agents(settings: Settings, outside: Outside, tunnels: Tunnels | None) -> Agents | None:
+async def open_agents(
+    settings: Settings, outside: Outside, tunnels: Tunnels | None, telemetry: Telemetry
+) -> Agents | None:
     """None where agents cannot reach us, or the signer has no keys for them. The tunnels learn of the way back."""
     if outside.agents is None or (await outside.signer.keys()).agents is None:
         return None
@@ -51,6 +53,7 @@ async def open_agents(settings: Settings, outside: Outside, tunnels: Tunnels | N
     load_certificate(context, settings, outside.clock())
     agents = Agents(outside, context)
     await agents.start()
+    telemetry.agents.set_function(lambda: agents.count)
     if tunnels:
         context = dialback_context()
         load_certificate(context, settings, outside.clock())

@@ -81,7 +81,7 @@ async def serve(
             tls = server_context(settings, outside.clock()) if settings.url.startswith("https:") else None
             authority = authority_pem(settings) if tls and settings.self_made_tls else None
             tunnels = await open_tunnels(settings, outside, telemetry)
-            agents = await open_agents(settings, outside, tunnels)
+            agents = await open_agents(settings, outside, tunnels, telemetry)
             carried = [each for each in (tunnels, agents) if each is not None]
             about = About(settings.url, authority, tunnels.health if tunnels else None)
             application = make_application(outside, about)

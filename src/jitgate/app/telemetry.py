@@ -44,6 +44,7 @@ class Telemetry:
         self.sessions_refused = Counter(
             "jitgate_sessions_refused", "Connections not let through", ["code"], registry=self.registry
         )
+        self.agents = Gauge("jitgate_agents_connected", "Hosts whose agents are connected", registry=self.registry)
         self.tunnel_bytes = Counter("jitgate_tunnel_bytes", "Carried", ["direction"], registry=self.registry)
         Info("jitgate_build", "The program", registry=self.registry).info({"version": __version__})
 

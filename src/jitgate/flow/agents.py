@@ -123,7 +123,8 @@ async def forget_connected(outside: Outside) -> None:
 
 
 async def standing_hosts(outside: Outside) -> frozenset[str]:
-    return await outside.store.recall(("standing hosts",), lambda tx: tx.hosts.ids())
+    """Read, not recalled: a host that joins moves no epoch, and is not to be taken for one that was taken out."""
+    return await outside.store.read(lambda tx: tx.hosts.ids())
 
 
 async def renew_for_agent(outside: Outside, host: Host) -> str:
