@@ -38,7 +38,7 @@ def changed(
     account: struct_passwd, since: Micros, key_files: Iterable[Path] = (), *, root: Path = Path("/")
 ) -> list[tuple[str, str]]:
     """Kind and path of each; `since`: when the first session began. `root`: in the place of `/`, for tests."""
-    second = since / SECOND - 1  # a file system's clock ticks more coarsely
+    second = since / SECOND - 0.1  # a file system's clock ticks more coarsely
     found = list(_of_home(Path(account.pw_dir), second))
     named = [
         *(("key", path) for path in key_files),

@@ -1,0 +1,471 @@
+"""Logins on a real sshd with PAM, as root: who is in, whose login ends, and that nobody else's does.
+
+The tests whose names begin with `test_inside` run in namespaces of their own, where /etc and /run are theirs and no
+process outside is seen or touched: `test_logins_on_a_real_host` starts them there.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from tests.enroller import Enroller
+from tests.interop.agents import PROGRAM, until
+from tests.unit.agent.trusts import HOST_CA, NONCE, USER_CA
+
+from jitgate.ca.names import user_key_id
+from jitgate.core.clock import system_clock
+from jitgate.core.ids import new_id
+from jitgate.sessions.agent_wire import Report
+from jitgate.sessions.bundle import EndedSession
+from jitgate.ssh.cert import CertificateBody, CertType, join, to_be_signed
+from jitgate.ssh.private import SoftwareKey, dump_private_key, generate_ed25519
+
+INSIDE = "JITGATE_TEST_INSIDE"
+UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+USERS = {"ubuntu": 5001, "deploy": 5002}
+OWNER = generate_ed25519()
+
+
+def _may() -> bool:
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        return False
+    writes = "echo 0 > /proc/self/loginuid && test $(cat /proc/self/sessionid) != 4294967295"
+    return subprocess.run([*UNSHARE, "sh", "-c", writes], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _may(), reason="needs root that may make namespaces and audit sessions")
+@pytest.mark.timeout(300)
+def test_logins_on_a_real_host():
+    command = [
+        *UNSHARE,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "inside",
+        __file__,
+    ]
+    done = subprocess.run(command, env=os.environ | {INSIDE: "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert "s" not in done.stdout.partition(" ")[0]  # none was skipped
+
+
+inside = pytest.mark.skipif(INSIDE not in os.environ, reason="run by test_logins_on_a_real_host")
+
+
+class Machine:
+    """A host as root has it: its own sshd with PAM, its users, the agent."""
+
+    def __init__(self, folder: Path, sshd: str, port: int) -> None:
+        self.folder, self.sshd, self.port = folder, sshd, port
+        self.log = folder / "sshd.log"
+        self.service = Enroller(folder, "web1", tuple(USERS))
+        self._clients: list[subprocess.Popen[str]] = []
+        self.daemon = subprocess.Popen([sshd, "-D", "-E", str(self.log)], start_new_session=True)
+        until(lambda: self.log.exists() and "Server listening" in self.log.read_text())
+
+    # ---- the agent ----
+
+    def agent(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, *arguments, "--state", str(self.folder / "agent")]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def join(self) -> None:
+        reload = f"kill -HUP {self.daemon.pid}; sleep 1"
+        where = ("--etc", "/etc/ssh", "--sshd", self.sshd, "--reload", reload)
+        self.agent("join", *where, stdin=self.service.token() + "\n")
+        self.agent("logins", "--pam")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        log = (self.folder / "agent.log").open("a")
+        process = subprocess.Popen([*PROGRAM, "run", "--state", str(self.folder / "agent")], stdout=log, stderr=log)
+        try:
+            self.service.wait(lambda: self.service.connected() == 2)
+            until((self.folder / "agent/pam/wake").exists)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+            log.close()
+
+    def reports(self, kind: str) -> list[Mapping[str, object]]:
+        return [each.fields for each in self.service.said if isinstance(each, Report) and each.type == kind]
+
+    def reported(self, kind: str, count: int = 1) -> Mapping[str, object]:
+        """The newest of that kind, once there are so many."""
+        self.service.wait(lambda: len(self.reports(kind)) >= count)
+        return self.reports(kind)[-1]
+
+    def end_grant(self, *grants: str) -> None:
+        self.service.revoke(ended_grants=grants)
+
+    # ---- people ----
+
+    def options(self, name: str, *, key: SoftwareKey | None = None) -> list[str]:
+        folder = self.folder / "client"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        path = folder / name
+        if key is not None:
+            path.touch(0o600)
+            path.write_bytes(dump_private_key(key).reveal())
+        known = folder / "known"
+        known.write_text(f"@cert-authority *.default.jitgate {HOST_CA.public.line()}\n")
+        settings = {
+            "BatchMode": "yes",
+            "HostKeyAlias": "web1.default.jitgate",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "UserKnownHostsFile": str(known),
+            "GlobalKnownHostsFile": "none",
+            "LogLevel": "ERROR",
+        }
+        options = [part for key_, value in settings.items() for part in ("-o", f"{key_}={value}")]
+        return ["-F", "none", *options, "-i", str(path), "-p", str(self.port)]
+
+    def certified(self, name: str, login: str, grant: str, serial: int, *, key_id: str = "") -> list[str]:
+        """A key and a certificate, in files of that name."""
+        key = generate_ed25519()
+        options = self.options(name, key=key)
+        now = int(time.time())
+        body = CertificateBody(
+            type=CertType.USER,
+            key=key.public,
+            serial=serial,
+            key_id=key_id or user_key_id(grant, name),
+            principals=(f"{login}@host:web1",),
+            valid_after=now - 60,
+            valid_before=now + 3600,
+            critical_options=(),
+            extensions=(("permit-pty", ""),),
+            ca=USER_CA.public,
+        )
+        said = to_be_signed(body, NONCE)
+        line = join(said, USER_CA.sign(said)).line()
+        (self.folder / "client" / f"{name}-cert.pub").write_text(line + "\n")
+        return options
+
+    def start(self, options: list[str], login: str, command: str, *more: str) -> subprocess.Popen[str]:
+        """A session that runs in the background. The command says `in` when it has begun."""
+        where = [f"{login}@127.0.0.1", f"echo in; {command}"]
+        process = subprocess.Popen(
+            ["ssh", *options, *more, *where],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._clients.append(process)
+        assert process.stdout
+        first = process.stdout.readline().strip()
+        assert first == "in", first + (process.stderr.read() if process.stderr else "") + self.log.read_text()[-2000:]
+        return process
+
+    def run(self, options: list[str], login: str, command: str) -> str:
+        done = subprocess.run(
+            ["ssh", *options, f"{login}@127.0.0.1", command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr + self.log.read_text()[-2000:]
+        return done.stdout
+
+    def clear(self) -> None:
+        """Nobody is in, and nothing is reported."""
+        for each in self._clients:
+            each.kill()
+            each.communicate()
+        self._clients.clear()
+        for entry in Path("/proc").iterdir():  # of this namespace: nobody else's are here
+            with suppress(OSError):
+                if entry.name.isdecimal() and entry.stat().st_uid in USERS.values():
+                    os.kill(int(entry.name), signal.SIGKILL)
+        known = self.folder / "agent/logins.json"
+        until(lambda: not known.exists() or not json.loads(known.read_text())["seen"])
+        told = self.service.revoke(ended_grants=(), ended_sessions=()).version
+        self.service.wait(lambda: self.service.acked(told))
+        self.service.said.clear()
+
+
+def alive(mark: str) -> list[int]:
+    """Processes that have the mark as an argument of theirs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                if mark.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def machine(programs: Mapping[str, Path]) -> Iterator[Machine]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="jitgate-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        _make_system(folder, programs["ssh-keygen"], port)
+        machine = Machine(folder, str(programs["sshd"]), port)
+        with machine.service:
+            machine.join()
+            with machine.running():
+                yield machine
+                machine.clear()
+        machine.daemon.terminate()
+        machine.daemon.wait(20)
+        for mount in ("/etc", "/run"):
+            subprocess.run(["umount", "-l", mount], check=True)
+
+
+def _make_system(folder: Path, keygen: Path, port: int) -> None:
+    etc = folder / "etc"
+    subprocess.run(["cp", "-a", "/etc", str(etc)], check=True)
+    shutil.rmtree(etc / "ssh", ignore_errors=True)
+    (etc / "ssh/sshd_config.d").mkdir(parents=True)
+    (etc / "ssh/sshd_config").write_text(
+        f"Include /etc/ssh/sshd_config.d/*.conf\nPort {port}\nListenAddress 127.0.0.1\nUsePAM yes\n"
+        "KbdInteractiveAuthentication no\nPasswordAuthentication no\nLogLevel VERBOSE\nPidFile none\n"
+    )
+    key = etc / "ssh/ssh_host_ed25519_key"
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    passwd = [f"root:x:0:0:root:{folder}/home/root:/bin/sh", "sshd:x:990:65534::/run/sshd:/bin/false"]
+    passwd += [f"{login}:x:{uid}:{uid}::{folder}/home/{login}:/bin/bash" for login, uid in USERS.items()]
+    (etc / "passwd").write_text("\n".join([*passwd, ""]))
+    (etc / "group").write_text(
+        "".join(f"{n}:x:{i}:\n" for n, i in {"root": 0, "tty": 5, **USERS, "nogroup": 65534}.items())
+    )
+    (etc / "shadow").write_text("".join(f"{login}:*:19000:0:99999:7:::\n" for login in ("root", *USERS)))
+    (etc / "pam.d/sshd").write_text(
+        "account required pam_permit.so\nsession required pam_loginuid.so\nsession required pam_env.so user_readenv=1\n"
+    )
+    for login, uid in {"root": 0, **USERS}.items():
+        home = folder / "home" / login
+        (home / ".ssh").mkdir(parents=True)
+        for path in (home, home / ".ssh"):
+            os.chown(path, uid, uid)
+            path.chmod(0o700)
+    subprocess.run(["mount", "--bind", str(etc), "/etc"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+    Path("/run/sshd").mkdir(mode=0o755)
+
+
+@pytest.fixture
+def host(machine: Machine) -> Iterator[Machine]:
+    machine.clear()
+    yield machine
+    machine.clear()
+
+
+def a_grant() -> str:
+    return new_id(system_clock(), os.urandom)
+
+
+@inside
+def test_inside_a_login_and_its_end_are_reported(host: Machine):
+    grant = a_grant()
+    client = host.start(host.certified("alice", "ubuntu", grant, 41), "ubuntu", "cat", "-tt")
+    said = host.reported("login")
+    assert (said["login"], said["serial"], said["key_id"]) == ("ubuntu", 41, user_key_id(grant, "alice"))
+    assert (said["how"], said["verified"], said["ca"]) == ("certificate", True, USER_CA.public.fingerprint)
+    assert said["source"] == "127.0.0.1"
+    assert f"port {said['port']} ssh2" in host.log.read_text()
+    client.terminate()
+    gone = host.reported("logout")
+    assert (gone["id"], gone["why"], gone["ended"]) == (said["id"], "by itself", 0)
+
+
+FORKED = """python3 -c '
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        os.execlp("sleep", "sleep", "{mark}")
+time.sleep(0.2)'"""
+
+
+@inside
+def test_inside_a_grants_end_ends_its_logins_and_nothing_else(host: Machine):
+    """A shell, a forked daemon, tmux and what runs in it, a child of `su`; a multiplexed connection; and beside them
+    another grant's, another person's by a static key, and root's, on the same account."""
+    grant, other = a_grant(), a_grant()
+    ended = {name: f"{70000 + at}" for at, name in enumerate(("shell", "daemon", "tmux", "mux", "nohup"))}
+    kept = {name: f"{80000 + at}" for at, name in enumerate(("other", "other tmux", "static", "deploy"))}
+    mine, theirs = host.certified("alice", "ubuntu", grant, 51), host.certified("bob", "ubuntu", other, 52)
+    static = host.options("carol", key=OWNER)
+    keys = host.folder / "home/ubuntu/.ssh/authorized_keys"
+    keys.write_text(OWNER.public.line() + "\n")
+    deploy = host.certified("dora", "deploy", other, 53)
+    host.start(theirs, "ubuntu", f"tmux -L theirs new-session -d 'sleep {kept['other tmux']}'; sleep {kept['other']}")
+    host.start(static, "ubuntu", f"sleep {kept['static']}")
+    host.start(deploy, "deploy", f"sleep {kept['deploy']}")
+    host.start(mine, "ubuntu", f"tmux -L mine new-session -d 'sleep {ended['tmux']}'; sleep {ended['shell']}")
+    host.start(
+        mine, "ubuntu", f"{FORKED.format(mark=ended['daemon'])}; nohup sleep {ended['nohup']} >/dev/null & sleep 1"
+    )
+    master = [
+        *mine,
+        "-o",
+        f"ControlPath={host.folder}/client/%C",
+        "-o",
+        "ControlMaster=auto",
+        "-o",
+        "ControlPersist=yes",
+    ]
+    host.start(master, "ubuntu", f"sleep {ended['mux']}")
+    logins = 6
+    host.reported("login", logins)
+    until(lambda: all(alive(mark) for mark in (*ended.values(), *kept.values())))
+    host.end_grant(grant)
+    until(lambda: not any(alive(mark) for mark in ended.values()))
+    assert all(alive(mark) for mark in kept.values())
+    assert host.daemon.poll() is None
+    host.reported("logout", 3)
+    assert {each["why"] for each in host.reports("logout")} == {"its grant ended"}
+    host.end_grant(grant, other)
+    until(lambda: not any(alive(kept[name]) for name in ("other", "other tmux", "deploy")))
+    assert alive(kept["static"])
+
+
+@inside
+def test_inside_a_detached_process_is_ended_after_its_connection(host: Machine):
+    """The connection is long gone when the grant ends; what stayed belongs to it all the same."""
+    grant, mark = a_grant(), "70100"
+    host.run(host.certified("alice", "ubuntu", grant, 61), "ubuntu", FORKED.format(mark=mark))
+    host.reported("login")
+    until(lambda: bool(alive(mark)))
+    time.sleep(3)  # the agent has looked, and has not taken it for an end
+    assert host.reports("logout") == []
+    host.end_grant(grant)
+    until(lambda: not alive(mark))
+    assert host.reported("logout")["why"] == "its grant ended"
+
+
+@inside
+def test_inside_a_child_of_root_goes_too(host: Machine):
+    """What the session became another user for, as by sudo: its processes are root's, its audit session the login's."""
+    grant, mark = a_grant(), "70200"
+    helper = host.folder / "become"
+    shutil.copy(shutil.which("setpriv") or "setpriv", helper)
+    helper.chmod(0o4755)
+    host.start(host.certified("alice", "ubuntu", grant, 71), "ubuntu", f"{helper} --reuid=0 setsid sleep {mark}")
+    host.reported("login")
+    until(lambda: bool(alive(mark)))
+    assert Path(f"/proc/{alive(mark)[0]}").stat().st_uid == 0
+    host.end_grant(grant)
+    until(lambda: not alive(mark))
+
+
+@inside
+def test_inside_what_is_revoked_ends(host: Machine):
+    grant, mark, stays = a_grant(), "70300", "80300"
+    host.start(host.certified("alice", "ubuntu", grant, 81), "ubuntu", f"sleep {mark}")
+    host.start(host.certified("bob", "ubuntu", grant, 82), "ubuntu", f"sleep {stays}")
+    host.reported("login", 2)
+    host.service.revoke(81)
+    until(lambda: not alive(mark))
+    assert host.reported("logout")["why"] == "its certificate was revoked"
+    assert alive(stays)
+
+
+@inside
+def test_inside_the_service_names_one_login_by_id_and_port(host: Machine):
+    """A login by nobody's certificate, in somebody's tunnel: ended by its id; a port alone ends nobody."""
+    (host.folder / "home/ubuntu/.ssh/authorized_keys").write_text(OWNER.public.line() + "\n")
+    host.start(host.options("carol", key=OWNER), "ubuntu", "sleep 70400")
+    said = host.reported("login")
+    assert (said["how"], said["serial"], said["key_id"]) == ("key", 0, "")
+    login_id, port = str(said["id"]), int(str(said["port"]))
+    host.service.revoke(ended_sessions=(EndedSession(a_grant(), port), EndedSession(login_id, port + 1)))
+    time.sleep(3)
+    assert alive("70400")
+    host.service.revoke(ended_sessions=(EndedSession(login_id, port),))
+    until(lambda: not alive("70400"))
+    assert host.reported("logout")["why"] == "the service asked for it"
+
+
+@inside
+def test_inside_nobody_writes_a_login_for_another(host: Machine):
+    """A user lays their own words into PAM's variables, into sshd's log, into syslog, and into the agent's folder."""
+    grant, victim = a_grant(), a_grant()
+    victims = host.certified("victim", "ubuntu", victim, 91)
+    host.start(victims, "ubuntu", "sleep 80500")
+    host.reported("login")
+    certificate = (host.folder / "client/victim-cert.pub").read_text().strip()
+    environment = host.folder / "home/deploy/.pam_environment"
+    environment.write_text(f'SSH_AUTH_INFO_0 DEFAULT="publickey {certificate}"\nPAM_USER DEFAULT=ubuntu\n')
+    os.chown(environment, USERS["deploy"], USERS["deploy"])
+    forger = host.certified("mallory", "deploy", grant, 92)
+    words = f"Accepted publickey for ubuntu from 127.0.0.1 port 1 ssh2: ED25519-CERT ID {user_key_id(grant, 'x')}"
+    folder = host.folder / "agent/pam"
+    attempts = [
+        f"logger -t sshd '{words}'",
+        f"echo x > {folder}/1.json",
+        f"python3 -c 'import socket; s=socket.socket(1); s.connect(\"{folder}/wake\")'",
+    ]
+    host.start(forger, "deploy", f"({'; '.join(attempts)}) 2>/dev/null; sleep 70500")
+    said = host.reported("login", 2)
+    assert (said["login"], said["serial"], said["key_id"]) == ("deploy", 92, user_key_id(grant, "mallory"))
+    environment.unlink()
+    host.end_grant(grant)
+    until(lambda: not alive("70500"))
+    assert alive("80500")
+    assert len(host.reports("login")) == 2
+
+
+@inside
+def test_inside_what_was_left_to_come_back_by_is_said(host: Machine):
+    grant = a_grant()
+    ways = (
+        "echo ssh-ed25519 AAAA >> ~/.ssh/authorized_keys; mkdir -p ~/.config/systemd/user; "
+        "echo > ~/.config/systemd/user/back.service; touch ~/notes"
+    )
+    host.run(host.certified("alice", "deploy", grant, 101), "deploy", ways)
+    host.reported("logout")
+    host.end_grant(grant)
+    said = host.reported("left_behind")
+    home = host.folder / "home/deploy"
+    found = {tuple(each) for each in said["items"]}  # type: ignore[attr-defined]  # a list of pairs
+    assert ("key", str(home / ".ssh/authorized_keys")) in found
+    assert ("user unit", str(home / ".config/systemd/user/back.service")) in found
+    assert not any("notes" in where for _, where in found)
+    assert (said["login"], said["key_id"]) == ("deploy", user_key_id(grant, "alice"))
+    host.service.said.clear()
+    time.sleep(1)
+    quiet = a_grant()
+    host.run(host.certified("bob", "deploy", quiet, 102), "deploy", "true")
+    host.reported("logout")
+    host.end_grant(quiet)
+    time.sleep(3)
+    assert host.reports("left_behind") == []
+
+
+@inside
+def test_inside_a_restart_of_the_agent_forgets_nobody(machine: Machine):
+    """Last: the module's agent is beside a second one here, which is told nothing but what the file says."""
+    grant, mark = a_grant(), "70600"
+    machine.service.said.clear()
+    machine.start(machine.certified("alice", "ubuntu", grant, 111), "ubuntu", f"sleep {mark}")
+    login = machine.reported("login")
+    until(lambda: str(login["id"]) in (machine.folder / "agent/logins.json").read_text())
+    seen = json.loads((machine.folder / "agent/logins.json").read_text())["seen"]
+    assert [each["grant"] for each in seen if each["login"]["id"] == login["id"]] == [grant]
+    with machine.running():
+        machine.end_grant(grant)
+        until(lambda: not alive(mark))
