@@ -228,9 +228,13 @@ class Enroller:
 
     def joined(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """The answer to a join."""
-        token_hash = secret_hash(Secret(asked["token"]))
-        if token_hash != secret_hash(self.secret):
+        if asked.get("provider"):
+            assert (asked["token"], asked["provider"], asked["id_token"]) == ("", "corp", "header.claims.signature")
+            token_hash = secret_hash(Secret(asked["id_token"]))
+        elif secret_hash(Secret(asked["token"])) != secret_hash(self.secret):
             return 403, {"detail": "the token is not known", "hint": "ask for another", "code": "join_token"}
+        else:
+            token_hash = secret_hash(self.secret)
         self.host_key = parse_public_key_line(asked["host_key"])[0]
         message = join_bytes(self.trust.installation, asked["realm"], asked["name"], token_hash, asked["time"])
         assert sshsig.verify(base64.b64decode(asked["signature"]), NAMESPACE, message) == self.host_key

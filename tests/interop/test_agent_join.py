@@ -189,6 +189,21 @@ def test_who_is_known_already_waits_for_the_owner(host: LocalHost, service: Enro
     assert join(host, service).returncode == 0
 
 
+def test_a_machine_shows_its_own_token_of_a_provider(host: LocalHost, service: Enroller):
+    """The join token's secret does not leave the host then; the host key signs over the ID token."""
+    file = host.etc.parent / "id-token"
+    file.write_text("header.claims.signature\n")
+    given = ["--provider", "corp", "--id-token-file", str(file)]
+    file.chmod(0o644)
+    refused(host, service, "others can read", *given)
+    file.chmod(0o600)
+    assert join(host, service, "--provider", "corp").returncode == 2
+    done = join(host, service, *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "header.claims" not in done.stdout + done.stderr
+    assert "nothing is asked of the service" in join(host, service, *given).stdout
+
+
 def test_a_host_that_has_joined_joins_no_other(host: LocalHost, service: Enroller):
     assert join(host, service).returncode == 0
     service.host = "web2"

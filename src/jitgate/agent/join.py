@@ -21,7 +21,7 @@ import socket
 import subprocess
 import time
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +61,8 @@ _JOINED_BY: Final = "joined-by"  # the hash of the token that was used: the same
 class Invitation:
     """Where the service is, and how it is known: `root`, the root key's fingerprint; `tls_pin`, `sha256=HEX` or empty.
 
-    `secret` empty: no token; the service has to know this host by its key, and an owner has to agree.
+    `secret` empty: no token; the service has to know this host by its key, and an owner has to agree. `provider`: whose
+    ID token of this machine, `id_token`, is shown instead of the secret.
     """
 
     url: str
@@ -71,14 +72,32 @@ class Invitation:
     root: str
     tls_pin: str
     secret: Secret[str]
+    provider: str = ""
+    id_token: Secret[str] = field(default_factory=lambda: Secret(""))
 
     @property
     def token_hash(self) -> bytes:
-        return secret_hash(self.secret) if self.secret else bytes(32)
+        """Of what is shown to the service, as the host key signs it."""
+        shown = self.id_token if self.provider else self.secret
+        return secret_hash(shown) if shown else bytes(32)
+
+    @property
+    def mark(self) -> str:
+        """By which a second run knows that it is the same invitation: an ID token is another one each time."""
+        return (secret_hash(self.secret) if self.secret else bytes(32)).hex()
+
+    def shown(self) -> dict[str, str]:
+        if self.provider:
+            return {"token": "", "provider": self.provider, "id_token": self.id_token.reveal()}
+        return {"token": self.secret.reveal()}
 
 
-def by_token(token: JoinToken) -> Invitation:
-    return Invitation(token.url, token.installation, token.realm, token.name, token.root, token.tls_pin, token.secret)
+def by_token(token: JoinToken, provider: str = "", id_token: str = "") -> Invitation:
+    """With a provider, the token only tells where to go, and the machine's own ID token is what counts."""
+    if provider and not (id_token.isascii() and id_token.isprintable() and id_token):
+        raise BadInput("what is there for an ID token is none", "the machine's own, from its provider")
+    where = (token.url, token.installation, token.realm, token.name, token.root, token.tls_pin)
+    return Invitation(*where, token.secret, provider, Secret(id_token))
 
 
 def by_key(place: Place, url: str, tls_pin: str, realm: str, name: str, root: str) -> Invitation:
@@ -184,7 +203,7 @@ def _known(place: Place, token: Invitation) -> Held | None:
             "undo that first: jitgate agent leave",
             code="joined",
         )
-    if (durable.get(place.state / _JOINED_BY, 64) or b"").decode("ascii", "replace") != token.token_hash.hex():
+    if (durable.get(place.state / _JOINED_BY, 64) or b"").decode("ascii", "replace") != token.mark:
         return None  # another word of the owner's: asked anew
     known = held.load(found, place.state)
     return known if known.trust and known.certificate else None
@@ -201,7 +220,7 @@ def _ask(place: Place, token: Invitation, clock: Clock, say: Say, wait: float) -
             token.url,
             _PATH,
             {
-                "token": token.secret.reveal(),
+                **token.shown(),
                 "realm": token.realm,
                 "name": token.name,
                 "host_key": key.public.line(),
@@ -251,7 +270,7 @@ def _take(place: Place, token: Invitation, path: Path, key_line: str, unverified
     checked, krl = held.check_bundle(known, bundle, from_base64(fields.text("krl", KRL_MAX * 4 // 3 + 4), KRL_MAX))
     held.keep_bundle(known, bundle, checked, krl)
     pins.write(place.config, told)
-    durable.put(place.state / _JOINED_BY, token.token_hash.hex().encode(), durable.PRIVATE)
+    durable.put(place.state / _JOINED_BY, token.mark.encode(), durable.PRIVATE)
     return known
 
 

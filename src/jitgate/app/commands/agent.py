@@ -23,7 +23,7 @@ def examples(text: str) -> str:
     return f"\b\nExamples:\n{lines}"
 
 
-_TOKEN_MAX = 4096
+_TOKEN_MAX = 1 << 16  # bytes; an ID token may be long
 _OPEN = 0o077
 
 config_option = click.option("--config", type=click.Path(path_type=Path), help="The agent's settings.")
@@ -46,6 +46,8 @@ output_option = click.option("-o", "--output", type=click.Choice(["table", "json
 @click.option("--name", metavar="NAME", help="Without a token: the name by which the service knows this host's key.")
 @click.option("--realm", default="default", metavar="REALM", help="With --name.", show_default=True)
 @click.option("--root", metavar="SHA256:...", help="With --name: the root key's fingerprint, from an owner.")
+@click.option("--provider", metavar="NAME", help="The identity provider whose token of this machine is shown.")
+@click.option("--id-token-file", metavar="FILE", help="With --provider: the machine's own ID token.")
 @click.option(
     "--wait", default="0s", metavar="TIME", help="How long to wait for an owner's approval, if one is needed."
 )
@@ -63,6 +65,8 @@ def join(
     name: str | None,
     realm: str,
     root: str | None,
+    provider: str | None,
+    id_token_file: str | None,
     wait: str,
     *,
     only: bool,
@@ -82,7 +86,8 @@ def join(
     still can. A second run goes on where the first was cut off, and changes nothing where nothing is to do.
 
     Without a token, a host that the service knows by its key joins with --name, and an owner has to agree: URL with its
-    #sha256=HEX and --root are then to be given.
+    #sha256=HEX and --root are then to be given. A machine that an identity provider vouches for shows its own ID token
+    with --provider and --id-token-file; the join token then holds no secret and only says where to go.
     """
     from jitgate.agent import join as room  # noqa: PLC0415  # loaded when called
     from jitgate.sessions.joining import read_token  # noqa: PLC0415  # as above
@@ -92,7 +97,10 @@ def join(
         origin, pin = _address(url)
         token = room.by_key(place, origin, pin, realm, name, _fingerprint(root))
     else:
-        token = room.by_token(read_token(_read_token(token_file)))
+        if (provider is None) != (id_token_file is None):
+            raise UsageError("--provider and --id-token-file belong together", "jitgate agent join --help")
+        id_token = _read_token(id_token_file) if id_token_file else ""
+        token = room.by_token(read_token(_read_token(token_file)), provider or "", id_token)
         if url and url.rstrip("/") != token.url.rstrip("/"):
             raise BadInput(f"the token is for {token.url}, not for {url}", "is it the right token?")
     room.join(place, token, (), system_clock, _say, wait=_span(wait) / SECOND)
