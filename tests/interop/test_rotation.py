@@ -14,6 +14,7 @@ from tests.interop.test_ca_rotation import tell
 from tests.people import Person
 
 from jitgate.app.control import Json
+from jitgate.app.demo.join import joined_hosts
 from jitgate.app.demo.world import World, open_world
 from jitgate.app.key_files import make_next_key
 from jitgate.app.operate import operate
@@ -98,11 +99,11 @@ def start(world: World, kind: CaKind) -> Json:
     return act(world, "start", kind, key=name, emergency=False)
 
 
-def advance(world: World, kind: CaKind) -> str:
-    """Tell the hosts that hold it up, wait for what only takes time, and go on."""
+def advance(world: World, kind: CaKind, *, by_hand: bool = True) -> str:
+    """Tell the hosts that hold it up, or leave that to their agents; wait for what only takes time, and go on."""
     until = time.monotonic() + PATIENCE_S
     while waiting := operate(world.settings, "ca rotate status", {})["plans"][0]["obstacles"]:
-        for host in {each["host"] for each in waiting if each["host"]}:
+        for host in {each["host"] for each in waiting if each["host"] and by_hand}:
             with pytest.raises(Error, match=host):
                 act(world, "advance", kind)
             tell(world, host)
@@ -111,7 +112,10 @@ def advance(world: World, kind: CaKind) -> str:
     return str(act(world, "advance", kind)["step"])
 
 
-@pytest.mark.parametrize("kind", [CaKind.USER, CaKind.HOST])
+KINDS = pytest.mark.parametrize("kind", [CaKind.USER, CaKind.HOST])
+
+
+@KINDS
 def test_while_a_key_is_replaced_no_login_fails(world: World, kind: CaKind):
     alice = people.sign_in(world, "alice")
     for login in ("ubuntu", "deploy"):
@@ -120,6 +124,10 @@ def test_while_a_key_is_replaced_no_login_fails(world: World, kind: CaKind):
         begun = start(world, kind)
         steps = [advance(world, kind) for _ in range(3)]
     assert steps == ["use", "retire", "done"]
+    _check(alice, kind, begun, seen)
+
+
+def _check(alice: Person, kind: CaKind, begun: Json, seen: Sessions) -> None:
     assert not seen.failed, seen.failed[0]
     assert len(seen.words) >= 4
     old, new = begun["old"]["fingerprint"], begun["new"]["fingerprint"]
@@ -129,3 +137,29 @@ def test_while_a_key_is_replaced_no_login_fails(world: World, kind: CaKind):
     else:
         authorities = [parse_public_key_line(line.split(" ", 2)[2])[0] for line in known.splitlines()]
         assert [each.fingerprint for each in authorities] == [new]
+
+
+@pytest.fixture(scope="module")
+def agents_world(programs: Mapping[str, Path]) -> Iterator[tuple[World, Person]]:
+    """Hosts that have joined, with an agent each; alice has been on one of them."""
+    assert programs
+    with (
+        tempfile.TemporaryDirectory(prefix="jitgate-test-") as folder,
+        open_world(Path(folder), trusted=False) as opened,
+        joined_hosts(opened),
+    ):
+        operate(opened.settings, "policy apply", {"bundle": load_files({"web.yaml": ROLE}).text})
+        alice = people.sign_in(opened, "alice")
+        for login in ("ubuntu", "deploy"):
+            alice.jitctl("vm", "connect", f"{login}@web1", "--", "true")
+        yield opened, alice
+
+
+@KINDS
+def test_agents_do_what_an_operator_did_and_no_login_fails(agents_world: tuple[World, Person], kind: CaKind):
+    world, alice = agents_world
+    with sessions(alice) as seen:
+        begun = start(world, kind)
+        steps = [advance(world, kind, by_hand=False) for _ in range(3)]
+    assert steps == ["use", "retire", "done"]
+    _check(alice, kind, begun, seen)
