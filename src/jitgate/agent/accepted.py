@@ -32,6 +32,8 @@ _CERTIFICATE: Final = re.compile(
     r"[A-Z0-9-]+-CERT SHA256:[A-Za-z0-9+/]{43} ID (?P<key_id>.*) \(serial (?P<serial>[0-9]{1,20})\) "
     r"CA [A-Z0-9-]+ (?P<ca>SHA256:[A-Za-z0-9+/]{43})"
 )
+_PLAIN: Final = re.compile(r"[A-Z0-9-]+ SHA256:[A-Za-z0-9+/]{43}")
+_PRINCIPAL: Final = re.compile(r"[!-~]{1,256}")  # of Kerberos, and a host's name
 _KEY_ID: Final = re.compile(r"jitgate grant=([0-9A-Z]{26}) person=[!-~]{1,64}")
 
 
@@ -105,11 +107,16 @@ def from_journal(unverified: bytes) -> Accepted | None:
     line = _ACCEPTED.fullmatch(message)
     if not line:
         return None
-    method, key = line["method"], line["key"] or ""
-    certificate = _CERTIFICATE.fullmatch(key) if method == "publickey" else None
+    method, key = line["method"], line["key"]
     where = (line["source"], int(line["port"]))
+    if method != "publickey":
+        is_whole = key is None or _PRINCIPAL.fullmatch(key)
+        return Accepted(int(pid), 0, line["login"], *where, How.OTHER) if is_whole else None
+    if _PLAIN.fullmatch(key or ""):
+        return Accepted(int(pid), 0, line["login"], *where, How.KEY)
+    certificate = _CERTIFICATE.fullmatch(key or "")
     if not certificate:
-        return Accepted(int(pid), 0, line["login"], *where, How.KEY if method == "publickey" else How.OTHER)
+        return None
     by = Accepted(int(pid), 0, line["login"], *where, How.CERTIFICATE)
     named = certificate["key_id"][:KEY_ID_MAX]
     return replace(by, serial=int(certificate["serial"]), key_id=named, ca=certificate["ca"])
