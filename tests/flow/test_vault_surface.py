@@ -10,9 +10,11 @@ from tests.world import OPERATOR, World, sql
 
 from jitgate.api.vault.routes import ROUTES
 from jitgate.core.clock import HOUR, MINUTE, SECOND
+from jitgate.flow.hosts import add_host
 from jitgate.flow.people import disable_person
 from jitgate.flow.ports import Tx
 from jitgate.ssh.cert import parse_certificate_line
+from jitgate.ssh.private import generate_ed25519
 
 MAKERS = 'path "auth/token/create" { capabilities = ["update"] }'
 SETTING = "vault.plain_logins_unregistered_keys"
@@ -184,6 +186,22 @@ async def test_a_grant_of_a_mount_opens_nothing_by_jitgates_own_way(world: World
     for host in ("*", "web1", ""):
         assert (await olga.certificate(host, grant.id)).status in (400, 403, 404, 409)
     assert len(await issued(world)) == 1
+
+
+async def test_nobody_is_told_to_trust_a_mounts_key(world: World):
+    """Not by what everybody may read, nor by what a new host is given: its owner does that, or nobody."""
+    vault = await open_vault(world)
+    key = (await vault.ok("GET", "ssh/config/ca"))["data"]["public_key"].split()[1]
+    told = await world.stranger().get("/.well-known/jitgate")
+    assert told.status == 200
+    assert key not in told.body.decode()
+    assert "vault-ssh" not in told.body.decode()
+    line = generate_ed25519().public.line()
+    added = await add_host(
+        world.outside, OPERATOR, name="web9", address="web9", port=22, logins=["ubuntu"], labels={}, host_key_line=line
+    )
+    assert added.user_authorities
+    assert not [each for each in added.user_authorities if each.line().split()[1] == key]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.ca.samples import GRANT, ID, NOW, ORIGIN, MemorySigner, finish, private, public
+from tests.unit.ca.test_statements import HONEST
 
+from jitgate.ca.agent_keys import agents_text
 from jitgate.ca.ceilings import broken
 from jitgate.ca.model import SignerRefusal, SignRequest
 from jitgate.ca.mounts import MOUNT_TABLE
@@ -12,6 +14,7 @@ from jitgate.ca.plain import shape_plain
 from jitgate.ca.realms import CaKind
 from jitgate.ca.rules import default_rules, read_rules
 from jitgate.ca.shape import shape
+from jitgate.ca.trust import trust_payload
 from jitgate.core.clock import HOUR, SECOND
 from jitgate.core.errors import BadInput, Conflict, Denied, Unsafe
 from jitgate.grants.model import ANY_HOST, Grant, Target
@@ -189,6 +192,22 @@ def test_a_grant_of_a_mount_gives_its_one_certificate_only():
 def test_every_host_is_a_mounts_and_a_mount_has_no_other(changed: dict[str, object]):
     with pytest.raises(BadInput):
         replace(PLAIN, **changed)  # type: ignore[arg-type]  # fields by their names
+
+
+def test_no_host_is_told_to_trust_a_mounts_key():
+    """A service that was taken over has the signer make one, and asks that hosts trust it."""
+    made = signer(TEXT + agents_text("root", "online") + MOUNT_TABLE)
+    blob = finish(made.generate(REALM))
+    assert isinstance(blob, bytes)
+    key = parse_public_key(blob)
+    for wanted in (
+        replace(HONEST, user=(*HONEST.user, key)),
+        replace(HONEST, realm=REALM, user=(key,), host=()),
+        replace(HONEST, realm=REALM, user=(), host=(key,)),
+    ):
+        refusal = finish(made.trust(trust_payload(wanted)))
+        assert isinstance(refusal, SignerRefusal)
+        assert refusal.code == "foreign_key"
 
 
 def test_nothing_is_wider_than_its_grant():
