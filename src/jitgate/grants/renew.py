@@ -2,6 +2,7 @@
 
 Rules:
 1. Asked again on every issue: the grant's role, login, reason and sign-in, today's groups, policy, host and address.
+   The answer may be kept while none of these changes, if the policy does not ask for the time (`asks_time`).
 2. Only for the grant's holder, while it is active, and only if the answer is about this very grant.
 3. The grant is narrowed to what today's role still gives, and never widened. Where that cannot be (another source
    address, another forced command) the answer is no, and a new grant is to be asked for.
