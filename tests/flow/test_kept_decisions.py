@@ -1,14 +1,16 @@
 """A decision is kept with the facts it was made on: never for another address, another policy, or a policy that asks
 for the time."""
 
+import threading
 from typing import Any
 
 import pytest
 from tests.world import ROLES, World
 
 from jitgate.core.clock import HOUR, MINUTE, rfc3339
-from jitgate.flow import certificates
+from jitgate.flow import certificates, policy
 from jitgate.grants import renew
+from jitgate.policy.bundle import PolicyBundle, load_text
 
 pytestmark = pytest.mark.databases
 
@@ -72,6 +74,28 @@ async def test_a_kept_yes_ends_with_the_roles_time(world: World):
     world.clock.advance(1)
     refused = await alice.certificate()
     assert (refused.status, [check["name"] for check in refused.json["checks"]]) == (403, ["grant", "policy"])
+
+
+async def test_a_policy_that_comes_in_between_is_not_compiled_on_the_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """What is committed on the loop reads the policy again if another came: a thousand roles would hold it up."""
+    alice = await world.enter("alice")
+    await alice.grant()
+    compiled: list[int] = []
+    real = load_text
+
+    def watched(text: str) -> PolicyBundle:
+        compiled.append(threading.get_ident())
+        return real(text)
+
+    async def apply() -> None:
+        await world.apply(ROLES + b"metadata: {a: b}\n")
+
+    monkeypatch.setattr(policy, "load_text", watched)
+    world.signer.hook = apply
+    assert (await alice.certificate()).status == 201
+    assert threading.get_ident() not in compiled
 
 
 async def test_a_kept_yes_ends_with_the_grant(world: World):

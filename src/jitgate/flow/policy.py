@@ -30,16 +30,21 @@ def policy_in_force(tx: Tx) -> PolicyBundle | None:
         if stored is None:
             return None
         bundle = load_text(stored[1])
-        while len(_compiled) >= _COMPILED_MAX:
-            _compiled.pop(next(iter(_compiled)), None)
-        _compiled[bundle.digest] = bundle
+        _keep(bundle)
         return bundle
     return _compiled[digest]
+
+
+def _keep(bundle: PolicyBundle) -> None:
+    while len(_compiled) >= _COMPILED_MAX:
+        _compiled.pop(next(iter(_compiled)), None)
+    _compiled[bundle.digest] = bundle
 
 
 async def apply_policy(outside: Outside, bundle: PolicyBundle, actor: Actor) -> Applied:
     """Put a bundle that loaded in force, in place of the one before. The event names what came, went and changed."""
     now = outside.clock()
+    _keep(bundle)  # before it is in force: who needs it then may be a brief job, and compiling takes long
 
     def job(tx: Tx) -> Applied:
         before = policy_in_force(tx)
