@@ -82,13 +82,17 @@ def parse_policy(text: str) -> tuple[Rule, ...]:
     return tuple(_rule(pattern, body) for pattern, body in found)
 
 
-def capabilities(policies: Iterable[Iterable[Rule]], path: str) -> frozenset[str]:
-    """What these policies together allow on `path`: {"deny"} where nothing, or where one says so."""
+def capabilities(policies: Iterable[Iterable[Rule]], path: str, *, listing: bool = False) -> frozenset[str]:
+    """What these policies together allow on `path`: {"deny"} where nothing, or where one says so.
+
+    `listing`: a list is of what is below a path, so patterns may have the slash behind it or not.
+    """
+    spellings = (path, f"{path}/") if listing else (path,)
     united: dict[str, frozenset[str]] = {}
     for rules in policies:
         for rule in rules:
             united[rule.pattern] = united.get(rule.pattern, frozenset()) | rule.capabilities
-    matching = [pattern for pattern in united if _matches(pattern, path)]
+    matching = [pattern for pattern in united if any(_matches(pattern, each) for each in spellings)]
     if not matching:
         return frozenset({"deny"})
     best = max(matching, key=_priority)

@@ -100,6 +100,14 @@ def test_what_a_pattern_means(pattern: str, path: str, *, matches: bool):
     assert found == ({"read"} if matches else {"deny"})
 
 
+def test_a_list_is_of_what_is_below():
+    for pattern in ("ssh/roles", "ssh/roles/", "ssh/roles/*", "ssh/*"):
+        assert capabilities([rules(**{pattern: "list"})], "ssh/roles", listing=True) == {"list"}
+    assert capabilities([rules(**{"ssh/roles/*": "list"})], "ssh/roles") == {"deny"}
+    both = rules(**{"ssh/roles/": "deny", "ssh/*": "list"})
+    assert capabilities([both], "ssh/roles", listing=True) == {"deny"}
+
+
 def test_the_most_specific_pattern_decides_alone():
     both = rules(**{"ssh/*": "read update", "ssh/sign/root-role": "deny", "ssh/sign/+": "update", "ssh/sign/a": "read"})
     assert capabilities([both], "ssh/sign/root-role") == {"deny"}

@@ -99,7 +99,7 @@ def allowed(tx: Tx, outside: Outside, asked: Asked) -> Holder:
     holder = holder_of(tx, outside, asked)
     if holder.root:
         return holder
-    found = capabilities(rules_of(tx, holder.token.policies), asked.path)
+    found = capabilities(rules_of(tx, holder.token.policies), asked.path, listing=asked.operation == "list")
     needed = _NEEDS.get(asked.operation) or (("update", "create") if asked.new(tx) else ("update",))
     if not found & set(needed) or (asked.sudo and "sudo" not in found):
         raise Denied("permission denied", f"no policy of the token allows it on {asked.path}", code="vault_policy")
