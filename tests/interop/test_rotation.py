@@ -112,6 +112,7 @@ def advance(world: World, kind: CaKind, *, by_hand: bool = True) -> str:
     return str(act(world, "advance", kind)["step"])
 
 
+pytestmark = pytest.mark.timeout(180)  # people's certificates have to end, twice
 KINDS = pytest.mark.parametrize("kind", [CaKind.USER, CaKind.HOST])
 
 

@@ -165,6 +165,7 @@ async def retire_authority(outside: Outside, actor: Actor, wanted: str) -> Autho
 async def watch_held_keys(outside: Outside, said: dict[tuple[str, ...], Event]) -> None:
     """Record once what the signer found in its folder: `said` is what was recorded and is still so."""
     found, held = await known_authorities(outside)
+    await _note_held(outside, held)
     now = dict(_facts(outside, found, held))
     new = [event for fact, event in now.items() if fact not in said]
     if new:
@@ -176,6 +177,13 @@ async def watch_held_keys(outside: Outside, said: dict[tuple[str, ...], Event]) 
         await outside.store.write(job)
     said.clear()
     said.update(now)
+
+
+async def _note_held(outside: Outside, held: HeldKeys) -> None:
+    """For the other nodes: no key is used that one of them lacks."""
+    mine = frozenset(each.key.fingerprint for each in held.authorities if not each.kept)
+    if await outside.store.read(lambda tx: tx.nodes.held(outside.node)) != mine:
+        await outside.store.write(lambda tx: tx.nodes.hold(outside.node, mine))
 
 
 def _facts(outside: Outside, found: list[Known], held: HeldKeys) -> list[tuple[tuple[str, ...], Event]]:

@@ -1,6 +1,6 @@
 """What holds up a step of a plan that replaces a CA key. The rules, so that no login fails meanwhile:
 
-*trust* is done when everybody who will meet what the new key signs trusts it.
+*trust* is done when each node's signer holds the new key, and everybody who will meet what it signs trusts it.
 - User key: each host has it. A host with an agent has acknowledged a list of trust at least as new as the step. One
   without was given a trust file since the key was listed; that it was installed is the operator's word.
 - Host and interception keys: it is people's machines that need them. They learn the keys after each certificate that
@@ -19,10 +19,12 @@ from dataclasses import dataclass
 
 from jitgate.ca.realms import Authority, CaKind
 from jitgate.ca.rotation import Rotation, Step
-from jitgate.core.clock import Micros, rfc3339
+from jitgate.core.clock import MINUTE, Micros, rfc3339
 from jitgate.flow.ports import Tx
 from jitgate.sessions.enrolment import HostState
 from jitgate.sessions.model import Host
+
+NODE_GONE: Micros = 5 * MINUTE  # a node that was not seen for so long signs nothing
 
 _RENEW = "jitgate host renew {0}, and on the host jitgate host trust {0}.trust; or --waive {0}"
 _AGENT = "jitgate agent status, on the host; or --waive {0}"
@@ -61,9 +63,12 @@ def hosts_without(tx: Tx, authority: Authority) -> list[str]:
     return [each.host for each in known if each.told_at is None or each.told_at < authority.listed_at]
 
 
-def obstacles(tx: Tx, plan: Rotation, old: Authority, new: Authority, now: Micros) -> Iterator[Obstacle]:
-    """What the plan's step waits for; nothing once it is done."""
+def obstacles(
+    tx: Tx, plan: Rotation, old: Authority, new: Authority, now: Micros, *, node: str = ""
+) -> Iterator[Obstacle]:
+    """What the plan's step waits for; nothing once it is done. `node`: this one, whose signer is asked itself."""
     if plan.step is Step.TRUST:
+        yield from _other_nodes(tx, new, now, node)
         yield from _not_told(tx, plan, since=new.listed_at)
         if plan.kind is not CaKind.USER:
             yield from _people(tx, plan, new, now)
@@ -76,6 +81,13 @@ def obstacles(tx: Tx, plan: Rotation, old: Authority, new: Authority, now: Micro
             yield Obstacle(words, "wait; or, for a stolen key, abort and start --emergency", ready_at=end)
     elif plan.step is Step.RETIRE:
         yield from _not_told(tx, plan, since=plan.step_at)
+
+
+def _other_nodes(tx: Tx, new: Authority, now: Micros, node: str) -> Iterator[Obstacle]:
+    for other, name, seen_at in tx.nodes.lacking(new.key.fingerprint, now - NODE_GONE):
+        if other != node:
+            words = f"the signer of the node {name} does not hold the new key"
+            yield Obstacle(words, f"bring the key to {name}, or stop that node", ready_at=seen_at + NODE_GONE)
 
 
 def _not_told(tx: Tx, plan: Rotation, *, since: Micros) -> Iterator[Obstacle]:

@@ -216,8 +216,8 @@ def _use(tx: Tx, outside: Outside, actor: Actor, authority: Authority, before: A
 def _progress(tx: Tx, outside: Outside, plan: Rotation) -> Progress:
     by_id = {each.id: each for each in tx.authorities.all()}
     old, new = by_id[plan.old_id], by_id[plan.new_id]
-    found = () if plan.ended_at is not None else tuple(obstacles(tx, plan, old, new, outside.clock()))
-    return Progress(plan, old, new, found)
+    found = obstacles(tx, plan, old, new, outside.clock(), node=outside.node)
+    return Progress(plan, old, new, () if plan.ended_at is not None else tuple(found))
 
 
 def _fit(known: Known, realm: str, kind: CaKind, *, held: bool) -> Known:

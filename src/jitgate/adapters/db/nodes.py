@@ -1,5 +1,7 @@
 """The services that work on this database, and which of them does what only one has to do."""
 
+import json
+
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from jitgate.adapters.db import tables as t
@@ -25,6 +27,17 @@ class Nodes:
         """Id, name, and when it was seen last; those of today and of long ago."""
         rows = self._c.execute(select(t.node.c.id, t.node.c.name, t.node.c.seen_at).order_by(t.node.c.id))
         return [(row.id, row.name, row.seen_at) for row in rows]
+
+    def held(self, node_id: str) -> frozenset[str]:
+        found = self._c.execute(select(t.node.c.held).where(t.node.c.id == node_id)).scalar_one_or_none()
+        return frozenset(json.loads(found or "[]"))
+
+    def hold(self, node_id: str, keys: frozenset[str]) -> None:
+        self._c.execute(update(t.node).where(t.node.c.id == node_id).values(held=json.dumps(sorted(keys))))
+
+    def lacking(self, key: str, seen_since: Micros) -> list[tuple[str, str, Micros]]:
+        rows = self._c.execute(select(t.node).where(t.node.c.seen_at >= seen_since).order_by(t.node.c.id))
+        return [(row.id, row.name, row.seen_at) for row in rows if key not in json.loads(row.held)]
 
     def may_take(self, lease: str, node_id: str, now: Micros, longest: Micros) -> bool:
         """Whether no other node has it. A lease that ends later than any can is of a clock that went wrong."""

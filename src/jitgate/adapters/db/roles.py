@@ -28,7 +28,7 @@ _CHANGES: Mapping[str, str] = {
     "lease": "holder until",
     "log_state": "frontier",
     "meta": "value",
-    "node": "name seen_at",
+    "node": "name seen_at held",
     "outbox": "sent_at",
     "person": "disabled_at",
     "person_key": "removed_at",

@@ -401,6 +401,7 @@ node = Table(
     Column("name", String(255), nullable=False),
     _when("started_at"),
     _when("seen_at"),
+    Column("held", Text, nullable=False, server_default="[]"),  # JSON: fingerprints of CA keys that its signer holds
 )
 
 lease = Table(

@@ -8,6 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
+    op.add_column("node", sa.Column("held", sa.Text(), server_default="[]", nullable=False))
     op.create_table(
         "realm_leaver",
         sa.Column("person_id", sa.String(length=26), nullable=False),
