@@ -8,7 +8,7 @@ from sqlalchemy import text
 from tests.vault_world import PASSWORD, SIGN_ONLY, Vault, open_vault
 from tests.world import OPERATOR, World
 
-from jitgate.core.clock import MINUTE
+from jitgate.core.clock import HOUR, MINUTE
 from jitgate.flow.people import add_plain_person, disable_person, enable_person
 from jitgate.flow.ports import Tx
 from jitgate.flow.realms import leave_realm
@@ -155,6 +155,16 @@ async def test_what_is_taken_away_while_the_signer_works_is_not_released(world: 
     assert answer.status in (400, 403, 404), answer.body
     assert not [each for each in await world.events("certificate.issued") if each["realm"] == "vault-ssh"]
     assert len(await world.events("certificate.unreleased")) == 1
+
+
+async def test_what_one_person_holds_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("jitgate.flow.vault.sign.RUNNING_MAX", 2)
+    vault = await open_vault(world)
+    token = await vault.user()
+    assert [(await vault.sign(token=token)).status for _ in range(3)] == [200, 200, 429]
+    assert (await vault.sign()).status == 200  # somebody else
+    world.clock.advance(5 * HOUR)
+    assert (await vault.sign(token=await vault.login())).status == 200
 
 
 async def test_what_others_lose_does_not_hold_it_up(world: World):

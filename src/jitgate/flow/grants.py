@@ -144,7 +144,8 @@ def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask, realm: str) -> Ope
     running = _running(tx, decision, now)
     if running is not None:
         return Opened(running, fresh=False)
-    if len(tx.grants.active(now, person_id=caller.identity.person_id)) >= ACTIVE_MAX:
+    running_now = tx.grants.active(now, person_id=caller.identity.person_id)
+    if sum(each.targets[0].host != ANY_HOST for each in running_now) >= ACTIVE_MAX:
         raise TooMany(f"you have {ACTIVE_MAX} running grants", "end some: jitctl grants ls, jitctl grants end ID")
     grant = open_grant(decision, (), now, lambda: outside.new_id(now))
     tx.grants.add(grant)

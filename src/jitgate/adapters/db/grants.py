@@ -46,6 +46,11 @@ class Grants:
             running = running.where(grant.person_id == person_id)
         return self._read(running.order_by(grant.opened_at.desc()))
 
+    def count_active(self, person_id: str, now: Micros) -> int:
+        grant = t.access_grant.c
+        mine = (grant.person_id == person_id) & grant.ended_at.is_(None) & (grant.ends_at > now)
+        return len(self._c.execute(select(grant.id).where(mine)).all())
+
     def latest(self, limit: int, *, person_id: str | None = None) -> list[Grant]:
         newest = select(t.access_grant).order_by(t.access_grant.c.id.desc()).limit(limit)
         if person_id is not None:

@@ -13,7 +13,7 @@ from jitgate.ca.issue import SerialUsed, issue
 from jitgate.ca.model import IssuedCert
 from jitgate.ca.plain import shape_plain
 from jitgate.ca.realms import Authority
-from jitgate.core.errors import BadInput, Denied, Error, Unreachable
+from jitgate.core.errors import BadInput, Denied, Error, TooMany, Unreachable
 from jitgate.flow.audit import record_burnt
 from jitgate.flow.hosts import NONCE_BYTES, certificate_event
 from jitgate.flow.outside import Outside
@@ -30,6 +30,7 @@ from jitgate.policy.vault_sign import PlainAsk, PlainPermit, decide_plain, read_
 from jitgate.ssh.private import dump_private_key, generate_ed25519
 
 ATTEMPTS = 5
+RUNNING_MAX = 2000  # grants of one person: taking all away is one transaction
 _ISSUE_ONLY = frozenset({"key_type", "key_bits"})
 
 
@@ -91,6 +92,8 @@ def _facts(tx: Tx, outside: Outside, asked: Asked, mount: Mount) -> _Facts:
     holder = allowed(tx, outside, asked)
     if tx.vault.mount("secret", mount.path) != mount:
         raise Denied("the mount has changed", "ask again", code="vault_mount")
+    if tx.grants.count_active(holder.person.id, outside.clock()) >= RUNNING_MAX:
+        raise TooMany(f"{RUNNING_MAX} certificates of yours are valid", "wait until some end, or ask for less time")
     if mount.realm in holder.person.left:
         raise Denied("permission denied", "this person has left the mount's realm", code="vault_realm_left")
     found = role_of(tx, mount, asked.name)
