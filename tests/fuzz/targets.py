@@ -5,12 +5,13 @@ be written again as the same bytes.
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.providers import CLIENT, ISSUER, FakeProvider, jwk
 from tests.unit.gateway.test_hello import hello
 from tests.unit.gateway.test_proxy import header
@@ -19,12 +20,14 @@ from tests.unit.sessions.test_ticket import TICKET
 from tests.unit.ssh.made import SOFTWARE, made, software_key
 from tests.unit.ssh.test_cert import body, signed
 
+from jitgate.adapters.custody.agent import keys_in
+from jitgate.adapters.custody.transit import public_of
 from jitgate.cli.answers import as_row
 from jitgate.cli.loopback import fields_of
 from jitgate.cli.oidc import endpoints_of
 from jitgate.cli.providers import as_ways
 from jitgate.core.clock import SECOND
-from jitgate.core.errors import BadInput
+from jitgate.core.errors import BadInput, Unsafe
 from jitgate.gateway import proxy
 from jitgate.gateway.hello import protocols
 from jitgate.identity.jwks import parse_key_set
@@ -46,7 +49,8 @@ from jitgate.ssh.krl_serials import Serials
 from jitgate.ssh.lint import lint
 from jitgate.ssh.loose import read_loosely
 from jitgate.ssh.private import dump_private_key, load_private_key
-from jitgate.ssh.pubkey import Algorithm, parse_public_key, parse_public_key_line
+from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key, parse_public_key_line
+from jitgate.ssh.wire import Reader, put_string, put_uint32
 
 Target = Callable[[bytes], None]
 SPACE = "request@example.org"
@@ -232,6 +236,20 @@ def vault_role(data: bytes) -> None:
     assert read_role(as_fields(role))[0] == role
 
 
+def agent_keys(data: bytes) -> None:
+    """An agent's listing, its type in front left out."""
+    keys_in(Reader(data))
+
+
+def transit_key(data: bytes) -> None:
+    """A public half as a transit engine shows it, its kind in front."""
+    kind, _, text = data.decode("utf-8", "replace").partition(" ")
+    try:
+        public_of("user_ca", kind, text)
+    except Unsafe:
+        raise BadInput("a key that is not taken") from None
+
+
 def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     """{name: (target, sound inputs to start from)}"""
     keys = [made(a) for a in Algorithm]
@@ -259,6 +277,10 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     files += [
         software_key(a, 0)._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for a in SOFTWARE
     ]
+    files_of_public = [
+        software_key(a, 0)._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        for a in SOFTWARE
+    ]
     return {
         "public_key": (public_key, [k.public.blob for k in keys]),
         "key_line": (key_line, [k.public.line("al@laptop").encode() for k in keys]),
@@ -278,9 +300,18 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
         "redirect": (redirect, [b"http://127.0.0.1:4000/callback?code=abc&state=s&iss=https%3A%2F%2Fidp.example.com"]),
         "krl": (krl, [dump_krl(each) for each in lists]),
         "ticket": (ticket, [make_ticket(TICKET, TICKET_KEY).encode()]),
+        "agent_keys": (agent_keys, [_listing(*(k.public for k in keys)), _listing()]),
+        "transit_key": (
+            transit_key,
+            [b"ed25519 " + b64encode(keys[0].public.blob[-32:]), b"ecdsa-p256 " + files_of_public[1]],
+        ),
         "vault_policy": (vault_policy, [POLICY, b'{"path": {"ssh/*": {"capabilities": ["read"]}}}']),
         "vault_role": (vault_role, [ROLE]),
     }
+
+
+def _listing(*keys: PublicKey) -> bytes:
+    return put_uint32(len(keys)) + b"".join(put_string(each.blob) + put_string("a comment") for each in keys)
 
 
 def check(target: Target, data: bytes) -> bool:

@@ -60,19 +60,7 @@ class Agent:
         return signature
 
     def _keys(self) -> list[PublicKey]:
-        """The plain keys that it shows; certificates and kinds that are not taken are passed over."""
-        reader = self._ask(_LIST, b"", _LISTED)
-        found: list[PublicKey] = []
-        if (count := reader.uint32()) > _KEYS_MAX:
-            raise Unreachable(f"the agent shows {count} keys")
-        for _ in range(count):
-            blob, _comment = reader.string(), reader.string()
-            try:
-                found.append(parse_public_key(blob))
-            except FormatError:
-                continue
-        reader.end()
-        return found
+        return keys_in(self._ask(_LIST, b"", _LISTED))
 
     def _ask(self, kind: int, fields: bytes, due: int) -> Reader:
         message = bytes([kind]) + fields
@@ -93,6 +81,21 @@ class Agent:
             words = "refuses" if found == _FAILURE else f"answers with {found}"
             raise Unreachable(f"the agent at {where} {words}", "is it locked, its card gone, the key to be confirmed?")
         return reader
+
+
+def keys_in(reader: Reader) -> list[PublicKey]:
+    """The plain keys of a listing; certificates and kinds that are not taken are passed over. Else `FormatError`."""
+    found: list[PublicKey] = []
+    if (count := reader.uint32()) > _KEYS_MAX:
+        raise FormatError(f"the agent shows {count} keys")
+    for _ in range(count):
+        blob, _comment = reader.string(), reader.string()
+        try:
+            found.append(parse_public_key(blob))
+        except FormatError:
+            continue
+    reader.end()
+    return found
 
 
 class AgentKey:

@@ -9,10 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from jitgate.adapters.custody.agent import Agent
-from jitgate.adapters.custody.pkcs11 import Token
 from jitgate.adapters.custody.port import Custody, Guarded, SigningKey
-from jitgate.adapters.custody.transit import Transit
 from jitgate.ca.model import RefusedFile
 from jitgate.ca.places import Places
 from jitgate.core.errors import BadInput, Error, Unreachable
@@ -32,11 +29,18 @@ class Holder(Protocol):
 
 def open_custody(places: Places, scheme: str) -> Custody:
     """The keeper that a table of `signer.toml` names; `BadInput` when there is none."""
+    # each is loaded where it is used: most signers have none of them, and the HTTP client alone is 2 MB
     if scheme == "pkcs11" and places.pkcs11:
+        from jitgate.adapters.custody.pkcs11 import Token  # noqa: PLC0415
+
         return Token(places.pkcs11)
     if scheme == "agent" and places.agent:
+        from jitgate.adapters.custody.agent import Agent  # noqa: PLC0415
+
         return Agent(places.agent)
     if scheme == "transit" and places.transit:
+        from jitgate.adapters.custody.transit import Transit  # noqa: PLC0415
+
         return Transit(places.transit)
     raise BadInput(f"signer.toml has no table [{scheme}]", "docs/custody.md")
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -25,7 +26,7 @@ from jitgate.ca.places import TransitPlace
 from jitgate.core.errors import BadInput, Conflict, Error, NotFound, Unreachable, Unsafe
 from jitgate.core.text import shown
 from jitgate.ssh.private import SoftwareKey, dump_pkcs8
-from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key_line
+from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key, parse_public_key_line
 from jitgate.ssh.signature import ECDSA_HASHES
 from jitgate.ssh.wire import put_mpint, put_string, to_base64
 
@@ -63,10 +64,10 @@ class Transit:
             version = wanted or str(found["latest_version"])
             if version not in found["keys"]:
                 raise NotFound(f"the key {name} has no version {version}", f"bao read {self._place.mount}/keys/{name}")
-            public = _public(found["type"], found["keys"][version]["public_key"])
-        except (KeyError, TypeError, ValueError):
+            public = public_of(name, found["type"], found["keys"][version].get("public_key"))
+            return TransitKey(self, name, int(version), public)
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise Unsafe(f"the key {name} is of a kind that SSH has not", "ed25519, ecdsa-p256, rsa-3072") from None
-        return TransitKey(self, name, int(version), public)
 
     def make(self, name: str, algorithm: Algorithm) -> PublicKey:
         self._check_free(name)
@@ -214,13 +215,16 @@ def _refused(status: int, found: object, method: str, path: str) -> Error:
     return Unreachable(what, _LOST)
 
 
-def _public(kind: object, text: str) -> PublicKey:
-    """The public half as the engine shows it: 32 bytes of base64, or PEM. `ValueError` for other kinds."""
-    if kind == "ed25519":
-        blob = put_string(Algorithm.ED25519) + put_string(base64.b64decode(text, validate=True))
-        return parse_public_key_line(f"{Algorithm.ED25519} {to_base64(blob)}")[0]
-    if kind not in {*_TYPES.values(), *_RSA_TYPES.values()}:
-        raise ValueError(kind)
-    loaded = serialization.load_pem_public_key(text.encode())
-    line = loaded.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return parse_public_key_line(line.decode())[0]
+def public_of(name: str, kind: object, text: object) -> PublicKey:
+    """The public half as the engine shows it: 32 bytes of base64, or PEM. `Unsafe` for everything else."""
+    try:
+        if kind == "ed25519" and isinstance(text, str):
+            blob = put_string(Algorithm.ED25519) + put_string(base64.b64decode(text, validate=True))
+            return parse_public_key(blob)
+        if kind in {*_TYPES.values(), *_RSA_TYPES.values()} and isinstance(text, str):
+            loaded = serialization.load_pem_public_key(text.encode())
+            line = loaded.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+            return parse_public_key_line(line.decode())[0]
+    except (ValueError, UnsupportedAlgorithm):
+        pass
+    raise Unsafe(f"the key {name} is of a kind that SSH has not", "ed25519, ecdsa-p256, rsa-3072")
