@@ -7,16 +7,18 @@ import pytest
 from tests.client import Answer
 from tests.world import OPERATOR, Visitor, World, sql
 
+from jitgate.ca.model import SignRequest
 from jitgate.ca.realms import Authority, CaKind, Phase
 from jitgate.ca.revocation import MARGIN, What
 from jitgate.core.clock import HOUR, MINUTE
 from jitgate.core.errors import Unreachable
 from jitgate.flow import certificates
+from jitgate.flow.audit import reconcile
 from jitgate.flow.krl import current_krl
 from jitgate.flow.people import disable_person, enable_person
 from jitgate.flow.revocations import Order, revoke_as_operator
 from jitgate.sessions.enrolment import HostState
-from jitgate.ssh.cert import Certificate, parse_certificate_line
+from jitgate.ssh.cert import Certificate, join, parse_certificate_line, to_be_signed
 from jitgate.ssh.krl import Krl, parse_krl
 from jitgate.ssh.private import generate_ed25519
 
@@ -419,3 +421,20 @@ async def test_how_far_hosts_know_of_it(world: World):
         "waiting_count": 1,
         "without_agent_count": 1,
     }
+
+
+async def test_what_was_signed_past_the_service_is_revoked_when_it_is_found(world: World):
+    """Somebody who talks to the signer by themselves gets a certificate, until the list is compared with the log."""
+    alice = await world.enter("alice")
+    certificate = await issued(alice)
+    body = replace(certificate.body, serial=certificate.body.serial + 500)
+    tbs = to_be_signed(body, bytes(range(32)))
+    (signature,) = await world.signer.sign([SignRequest("default", tbs)])
+    assert isinstance(signature, bytes)
+    stolen = join(tbs, signature)
+    assert not await is_revoked(world, stolen)
+    state = await world.store.read(lambda tx: tx.state())
+    assert await reconcile(world.outside) == 1
+    assert await is_revoked(world, stolen)
+    assert not await is_revoked(world, certificate)
+    assert await world.store.read(lambda tx: tx.state()) > state

@@ -248,6 +248,10 @@ class Revocations(Protocol):
         """All serials of a range, whether we made them or not; none of them is handed out any more."""
         ...
 
+    def take_unreleased(self, authority: Authority, serial: int, until: Micros) -> None:
+        """What was signed, and never left by us."""
+        ...
+
     def valid_in(self, authority_id: str, first: int, last: int, now: Micros) -> tuple[int, list[str]]:
         """Of a range: how many certificates are valid, and the grants that they are under."""
         ...

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from jitgate.adapters.db import tables as t
-from jitgate.ca.realms import CaKind
+from jitgate.ca.realms import Authority, CaKind
 from jitgate.ca.revocation import MARGIN, Out, Revocation, What
 from jitgate.core.clock import Micros
 from jitgate.identity.model import RegisteredKey
@@ -116,6 +116,13 @@ class Revocations:
         self._c.execute(insert(t.revoked_serials).values(**row, revocation_id=revocation_id))
         below = (t.ca_key.c.id == authority_id) & (t.ca_key.c.serial_floor < last)
         self._c.execute(update(t.ca_key).where(below).values(serial_floor=last))
+
+    def take_unreleased(self, authority: Authority, serial: int, until: Micros) -> None:
+        """What was signed, and never left by us."""
+        key = {"ca_key_id": authority.id, "first": serial, "last": serial}
+        standing = select(_S.first).where(*(t.revoked_serials.c[name] == value for name, value in key.items()))
+        if self._c.execute(standing).first() is None:
+            self._c.execute(insert(t.revoked_serials).values(**key, realm_id=authority.realm, until=until))
 
     def valid_in(self, authority_id: str, first: int, last: int, now: Micros) -> tuple[int, list[str]]:
         """Of a range: how many certificates are valid, and the grants that they are under."""
