@@ -138,9 +138,9 @@ async def test_ended_grants_are_found_by_host(opened: Opened):
                 tx.grants.end(grant.id, NOW + n, "done")
 
     await opened.store.write(job)
-    found = await opened.store.read(lambda tx: tx.grants.ended_since(NOW + 1))
+    found = await opened.store.read(lambda tx: tx.grants.ended_since(NOW + 1, NOW + 1))
     assert set(found) == {("default", target.host, grants[2].id) for target in GRANT.targets}
-    assert len(await opened.store.read(lambda tx: tx.grants.ended_since(NOW))) == 4
+    assert len(await opened.store.read(lambda tx: tx.grants.ended_since(NOW, NOW))) == 4
 
 
 @pytest.mark.parametrize("act", ["add", "set_phase"])

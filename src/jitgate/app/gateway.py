@@ -2,11 +2,13 @@
 
 import socket
 import ssl
+from functools import partial
 
 from jitgate.app.installation import sealing_key
 from jitgate.app.settings import Settings
 from jitgate.app.telemetry import Telemetry
 from jitgate.app.tls import load_certificate, login_url
+from jitgate.flow.host_logins import take_host_report
 from jitgate.flow.outside import Outside
 from jitgate.gateway.agent_link import agent_context
 from jitgate.gateway.agents import Agents
@@ -51,7 +53,7 @@ async def open_agents(
         return None
     context = agent_context()
     load_certificate(context, settings, outside.clock())
-    agents = Agents(outside, context)
+    agents = Agents(outside, context, partial(take_host_report, outside))
     await agents.start()
     telemetry.agents.set_function(lambda: agents.count)
     if tunnels:

@@ -35,6 +35,7 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import DAY, MINUTE, SECOND
 from jitgate.flow.audit import publish_checkpoint, reconcile
 from jitgate.flow.authorities import watch_held_keys
+from jitgate.flow.host_logins import forget_logins, look_for_ends
 from jitgate.flow.leavers import look_for_leavers
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
@@ -48,6 +49,7 @@ from jitgate.identity.throttle import ACCOUNT, ADDRESS
 CHECKPOINT_S = 1.0  # seconds between signed checkpoints of a log that grows
 FLOODS_S = 5.0
 FORGET_S = 3600.0
+ENDS_S = 1.0  # a login on a host ends so long after its grant ran out, and as long as its agent takes
 CA_KEYS_S = 2.0  # what the signer found in its folder is in the log after this
 KEYS_S = 5.0  # a session whose key was taken out of a Vault ends within this and the age that an entry may have
 TLS_S = 3600.0  # a certificate that was renewed, here or by another program, is served after at most this
@@ -100,6 +102,7 @@ async def serve(
                     tasks.create_task(_every(FORGET_S, "forget", telemetry, lambda: _forget(outside))),
                     tasks.create_task(_every(TLS_S, "tls", telemetry, load)),
                     tasks.create_task(_every(RECONCILE_S, "reconcile", telemetry, lambda: _reconcile(outside))),
+                    tasks.create_task(_every(ENDS_S, "ends", telemetry, partial(look_for_ends, outside, []))),
                     tasks.create_task(_every(CA_KEYS_S, "CA keys", telemetry, partial(watch_held_keys, outside, {}))),
                 ]
                 running += [tasks.create_task(each.watch()) for each in carried]
@@ -166,6 +169,7 @@ async def _forget(outside: Outside) -> None:
     before = outside.clock() - max(ACCOUNT.forget, ADDRESS.forget)
     await outside.store.write(lambda tx: tx.throttles.forget(before))
     await outside.store.write(lambda tx: tx.device_sign_ins.forget(outside.clock()))
+    await forget_logins(outside)
     await outside.store.write(lambda tx: tx.vault.forget(outside.clock() - DAY))
 
 

@@ -48,12 +48,13 @@ class EventType(StrEnum):
     CERTIFICATE_ISSUED = "certificate.issued"
     CERTIFICATE_REFUSED = "certificate.refused"
     CERTIFICATE_UNRELEASED = "certificate.unreleased"  # signed, but never left: a burnt serial
+    REVOCATION_MADE = "revocation.made"  # hosts may not take it any more, whatever its end says
     CA_KEY_FOUND = "ca.key_found"  # the signer holds a key that is not listed: nothing is signed with it
     CA_KEY_ADDED = "ca.key_added"  # listed: trusted from now on
     CA_KEY_USED = "ca.key_used"  # it signs from now on
     CA_KEY_RETIRED = "ca.key_retired"  # not trusted any more
+    CA_KEY_MOVED = "ca.key_moved"  # the signer has the same key from another keeper
     CA_KEY_REFUSED = "ca.key_refused"  # a file of the signer's folder is not used
-    REVOCATION_MADE = "revocation.made"  # hosts may not take it any more, whatever its end says
     CA_KEY_LOST = "ca.key_lost"  # the signer does not hold the key that is to sign, or only until it ends
     CA_ROTATION_STARTED = "ca.rotation_started"  # a plan by which one key is replaced by another
     CA_ROTATION_ADVANCED = "ca.rotation_advanced"  # to its next step
@@ -67,6 +68,10 @@ class EventType(StrEnum):
     SESSION_REFUSED = "session.refused"
     SESSION_KILLED = "session.killed"  # somebody wants it ended; its end follows
     SESSION_ENDED = "session.ended"
+    LOGIN_BEGAN = "login.began"  # somebody is in on a host, as its agent says
+    LOGIN_ENDED = "login.ended"  # nothing of it is left there
+    LOGIN_LEFT_BEHIND = "login.left_behind"  # what changed while a grant lasted, to come back by
+    LOGIN_ALARM = "login.alarm"  # one that does not fit the tunnel it came by, or that the agent cannot end
     VAULT_MOUNTED = "vault.mounted"  # an engine, or a way in, of the Vault surface
     VAULT_UNMOUNTED = "vault.unmounted"
     VAULT_WRITTEN = "vault.written"  # a role, policy, user, secret id, CA key, audit device
@@ -157,16 +162,6 @@ SHAPES: dict[EventType, Shape] = {
     EventType.CERTIFICATE_UNRELEASED: _shape(
         "done", "serial", "target grant key_id checks", "ca digest", "kind why principals fingerprint valid_before#"
     ),
-    EventType.CA_KEY_FOUND: _shape("done", detail="ca kind file", detail_may="signs"),
-    EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind", "phase"),
-    EventType.CA_KEY_USED: _shape("done", "", "reason", "ca kind", "previous"),
-    EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
-    EventType.CA_KEY_REFUSED: _shape("refused", detail="file why"),
-    EventType.CA_KEY_LOST: _shape("done", detail="ca kind", detail_may="why"),
-    # `rotation`: the plan's id; `old`, `new`: fingerprints; `step`: the one that begins, or where it was aborted.
-    EventType.CA_ROTATION_STARTED: _shape("done", "", "reason", "rotation kind old new step", "emergency#"),
-    EventType.CA_ROTATION_ADVANCED: _shape("done", "", "reason", "rotation kind step"),
-    EventType.CA_ROTATION_WAIVED: _shape("done", "target", "reason", "rotation kind step"),
     # `revocation`: its id; `serials`, `keys`: how many; `counter`: the state that hosts have when they know of it.
     EventType.REVOCATION_MADE: _shape(
         "done",
@@ -175,6 +170,17 @@ SHAPES: dict[EventType, Shape] = {
         "revocation what serials# keys# counter#",
         "ca first last fingerprint",
     ),
+    EventType.CA_KEY_FOUND: _shape("done", detail="ca kind file", detail_may="signs"),
+    EventType.CA_KEY_ADDED: _shape("done", "", "reason", "ca kind", "phase"),
+    EventType.CA_KEY_USED: _shape("done", "", "reason", "ca kind", "previous"),
+    EventType.CA_KEY_RETIRED: _shape("done", "", "reason", "ca kind"),
+    EventType.CA_KEY_MOVED: _shape("done", detail="ca kind file before"),
+    EventType.CA_KEY_REFUSED: _shape("refused", detail="file why"),
+    EventType.CA_KEY_LOST: _shape("done", detail="ca kind", detail_may="why"),
+    # `rotation`: the plan's id; `old`, `new`: fingerprints; `step`: the one that begins, or where it was aborted.
+    EventType.CA_ROTATION_STARTED: _shape("done", "", "reason", "rotation kind old new step", "emergency#"),
+    EventType.CA_ROTATION_ADVANCED: _shape("done", "", "reason", "rotation kind step"),
+    EventType.CA_ROTATION_WAIVED: _shape("done", "target", "reason", "rotation kind step"),
     EventType.CA_ROTATION_ABORTED: _shape("done", "", "reason", "rotation kind step"),
     EventType.CA_BACKUP_DRILLED: _shape("done", "", "reason", "ca kind"),
     EventType.REALM_ADDED: _shape("done", "target", "reason"),
@@ -192,6 +198,13 @@ SHAPES: dict[EventType, Shape] = {
     # `setting`: the one that let it happen. Paths are of the surface; a refused one is kept only of who holds a token.
     EventType.VAULT_MOUNTED: _shape("done", "target", "", "path type setting"),
     EventType.VAULT_UNMOUNTED: _shape("done", "target", "", "path type setting"),
+    # `login`: the agent's id of it, also where it ends.
+    EventType.LOGIN_BEGAN: _shape(
+        "done", "target", "grant session key_id serial subject subject_name", "login how port# verified#"
+    ),
+    EventType.LOGIN_ENDED: _shape("done", "target", "grant session", "login why processes#"),
+    EventType.LOGIN_LEFT_BEHIND: _shape("done", "target", "grant key_id", "login items"),
+    EventType.LOGIN_ALARM: _shape("done", "target", "grant session key_id serial", "code why", "login"),
     EventType.VAULT_WRITTEN: _shape("done", "", "target", "path what setting", "digest warnings#"),
     EventType.VAULT_DELETED: _shape("done", "", "target", "path what setting"),
     EventType.VAULT_TOKEN_MADE: _shape(

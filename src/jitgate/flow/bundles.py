@@ -41,7 +41,7 @@ class Marks:
 @dataclass(frozen=True, slots=True)
 class Told:
     """All that bundles say, as of one moment. By realm: the KRL and its digest; by realm and host: grants that ended;
-    by host id: sessions that ended."""
+    by host id: logins that have to end, by the id that the host's agent gave them."""
 
     installation: str
     marks: Marks
@@ -76,16 +76,20 @@ async def read_told(outside: Outside, realms: Sequence[str], before: Told | None
                 known = (krl, krl_digest(krl))
             krls[realm] = known
         ended: dict[tuple[str, str], list[str]] = {}
-        for realm, host, grant in tx.grants.ended_since(now - ENDED_FOR):
+        for realm, host, grant in tx.grants.ended_since(now - ENDED_FOR, now):
             of_host = ended.setdefault((realm, host), [])
             if len(of_host) < IDS_MAX:
                 of_host.append(grant)
+        sessions: dict[str, list[EndedSession]] = {}
+        for host_id, login, port in tx.host_logins.wanted(now - ENDED_FOR):
+            sessions.setdefault(host_id, []).append(EndedSession(login, port))
         return Told(
             installation=tx.value("installation") or "",
             marks=marks,
             krls=krls,
             ended={key: tuple(dict.fromkeys(ids)) for key, ids in ended.items()},
             locked=tuple(tx.people.locked_since(now - ENDED_FOR)[:IDS_MAX]),
+            sessions={host: tuple(each[:IDS_MAX]) for host, each in sessions.items()},
         )
 
     return await outside.store.read(job)

@@ -15,6 +15,7 @@ from jitgate.ca.realms import Authority, CaKind, Phase
 from jitgate.ca.revocation import Out, Revocation
 from jitgate.ca.rotation import Rotation
 from jitgate.core.clock import Micros
+from jitgate.flow.session_ports import HostLogins, Sessions
 from jitgate.flow.vault.ports import VaultRows
 from jitgate.grants.model import Grant
 from jitgate.identity.keys import Standing
@@ -22,7 +23,6 @@ from jitgate.identity.model import Credential, DeviceSignIn, LinkedIdentity, Per
 from jitgate.identity.throttle import Throttle
 from jitgate.sessions.enrolment import HostState, KeptToken, Waiting
 from jitgate.sessions.model import Host
-from jitgate.sessions.session import Session, Why
 from jitgate.ssh.cert import CertificateBody
 from jitgate.ssh.pubkey import PublicKey
 
@@ -147,7 +147,7 @@ class Grants(Protocol):
         """Newest first, ended ones too."""
         ...
 
-    def ended_since(self, since: Micros) -> list[tuple[str, str, str]]:
+    def ended_since(self, since: Micros, now: Micros) -> list[tuple[str, str, str]]:
         """Realm, host and id for each host of each grant that ended before its time, newest first."""
         ...
 
@@ -274,35 +274,6 @@ class Revocations(Protocol):
         ...
 
 
-class Sessions(Protocol):
-    def add(self, session: Session) -> None: ...
-    def by_id(self, session_id: str) -> Session | None: ...
-    def open(self, *, person_id: str | None = None, limit: int) -> list[Session]:
-        """Newest first."""
-        ...
-
-    def latest(self, limit: int, *, person_id: str | None = None) -> list[Session]:
-        """Newest first, ended ones too."""
-        ...
-
-    def count_open(self, grant_id: str) -> int: ...
-    def end(self, session_id: str, at: Micros, why: str, up: int, down: int) -> bool:
-        """False if it had ended already."""
-        ...
-
-    def ask_to_end(self, session_id: str, at: Micros) -> bool:
-        """Whoever carries it finds it in `to_end`. True the first time."""
-        ...
-
-    def to_end(self, node: str) -> list[tuple[str, Why]]:
-        """Open sessions of a node from whose person, grant, key or host something was taken, or that were killed."""
-        ...
-
-    def left_open(self, node: str, silent_since: Micros) -> list[Session]:
-        """Open sessions of this node, and of those that were not seen since."""
-        ...
-
-
 class Nodes(Protocol):
     def seen(self, node_id: str, name: str, now: Micros) -> None: ...
     def all(self) -> list[tuple[str, str, Micros]]:
@@ -425,6 +396,8 @@ class Tx(Protocol):
     def waiting_hosts(self) -> WaitingHosts: ...
     @property
     def host_states(self) -> HostStates: ...
+    @property
+    def host_logins(self) -> HostLogins: ...
     @property
     def vault(self) -> VaultRows: ...
     @property

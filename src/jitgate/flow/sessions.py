@@ -34,6 +34,9 @@ LISTED_MAX = 200  # sessions in one answer; the log has the others
 KEPT_MAX = 10_000  # of one person: more than a gateway carries
 SILENT: Micros = 360 * SECOND  # a node that says nothing for so long has ended its sessions itself (gateway/tunnel.py)
 _SERVICE = Actor("service")
+_TAKEN_AWAY = frozenset(
+    {Why.DEADLINE, Why.GRANT_ENDED, Why.PERSON_DISABLED, Why.KEY_REMOVED, Why.HOST_REMOVED, Why.KILLED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,11 @@ async def _ask_directory(outside: Outside, asked: Asked) -> Asked:
         raise
 
 
-async def open_session(outside: Outside, passed: Passed, port: int) -> Session:
-    """Let through: decided anew and written in one transaction. `port`: our own towards the host. Raises `Error`."""
+async def open_session(outside: Outside, passed: Passed, port: int, via: str = "") -> Session:
+    """Let through: decided anew and written in one transaction. `via`, `port`: where the host sees it come from.
+
+    Raises `Error`.
+    """
     asked = passed.asked
 
     def job(tx: Tx) -> Session | Refusal:
@@ -128,6 +134,7 @@ async def open_session(outside: Outside, passed: Passed, port: int) -> Session:
             return answer
         now = outside.clock()
         session = _session(answer, asked, outside.new_id(now), outside.node, port, now)
+        session = replace(session, via=via)
         tx.sessions.add(session)
         tx.log.append(_opened(session, answer, actor))
         return session
@@ -348,6 +355,8 @@ def _opened(session: Session, admission: Admission, actor: Actor) -> Event:
 def _close(tx: Tx, session: Session, why: Why, up: int, down: int, now: Micros) -> None:
     if not tx.sessions.end(session.id, now, why.value, up, down):
         return
+    if why in _TAKEN_AWAY and tx.host_logins.ask_to_end_session(session.id, now):
+        tx.move_epoch()  # the host's agent ends what is left of it there
     tx.log.append(
         Event(
             EventType.SESSION_ENDED,

@@ -173,7 +173,7 @@ class Tunnels:
             except Error as error:
                 await acts.refuse_session(self.outside, passed.asked, error)
                 raise
-            session = await acts.open_session(self.outside, passed, reached.port)
+            session = await acts.open_session(self.outside, passed, reached.port, reached.address)
             self._open[session.id] = _Open(session)
             self.meters.opened()
             await self._hand_over(tls, host, session)

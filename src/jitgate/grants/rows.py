@@ -35,6 +35,10 @@ class GrantRow(Protocol):
     def end_reason(self) -> str: ...
 
 
+KEPT = '%"on_expiry": "keep"%'
+"""By SQL's LIKE: terms whose sessions outlive the grant. Quotes inside a text are written as two characters there."""
+
+
 def terms(grant: Grant) -> str:
     """What the role said, and how the holder had signed in, when the grant was opened: JSON for its row."""
     holder = grant.holder

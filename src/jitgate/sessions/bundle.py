@@ -39,7 +39,7 @@ BundleVersion = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A session through a tunnel that has ended, or has to. `port`: the gateway's, as the host's sshd sees it."""
+    """A login that has to end, by the id that the host's agent gave it, and by its port, as the host's sshd sees it."""
 
     id: str
     port: int

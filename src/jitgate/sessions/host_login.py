@@ -87,6 +87,20 @@ class Alarm:
     at: Micros
 
 
+@dataclass(frozen=True, slots=True)
+class KeptLogin:
+    """A login as the service keeps it. `session`: the tunnel that it came through, or empty; `grant`: that its
+    certificate names, or empty. `kill_at`: since when its host's agent is to end it."""
+
+    host_id: str
+    realm: str
+    login: Login
+    session: str
+    grant: str
+    ended_at: Micros | None = None
+    kill_at: Micros | None = None
+
+
 HostReport = Login | Logout | LeftBehind | Alarm
 
 

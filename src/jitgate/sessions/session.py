@@ -28,8 +28,9 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`source`: the client's address. `node`: which process carries it. `port`: the gateway's own port towards the
-    host, which sshd logs. `up`, `down`: bytes to the host and from it, known at the end."""
+    """`source`: the client's address. `node`: which process carries it. `via`, `port`: the address and port that the
+    host's sshd sees and logs: the gateway's own or, for a connection that was dialled back, its agent's. `up`, `down`:
+    bytes to the host and from it, known at the end."""
 
     id: str
     realm: str
@@ -50,6 +51,7 @@ class Session:
     up: int = 0
     down: int = 0
     kind: str = "tunnel"
+    via: str = ""
 
     @property
     def target(self) -> str:

@@ -71,6 +71,10 @@ host_login = Table(
     Column("id", String(26), primary_key=True),  # the agent's
     Column("realm_id", String(32), ForeignKey("realm.id"), nullable=False),
     Column("session_id", String(26), nullable=False),
+    Column("grant_id", String(26), nullable=False),
+    Column("how", String(16), nullable=False),
+    Column("ca", String(64), nullable=False),
+    Column("verified", Boolean, nullable=False),
     Column("login", String(32), nullable=False),
     Column("key_id", String(255), nullable=False),
     Column("serial", BigInteger, nullable=False),
@@ -80,6 +84,7 @@ host_login = Table(
     Column("ended_at", BigInteger, nullable=True),
     Column("kill_at", BigInteger, nullable=True),  # the agent is to end it
 )
+Index("ix_host_login_grant", host_login.c.grant_id)
 Index("ix_host_login_session", host_login.c.session_id)
 
 # What rows may become, and which go, inside PostgreSQL (roles.py).

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.core.clock import Micros
 from jitgate.grants.model import Grant
-from jitgate.grants.rows import restore, terms
+from jitgate.grants.rows import KEPT, restore, terms
 
 
 class Grants:
@@ -57,14 +57,17 @@ class Grants:
             newest = newest.where(t.access_grant.c.person_id == person_id)
         return self._read(newest)
 
-    def ended_since(self, since: Micros) -> list[tuple[str, str, str]]:
-        """Realm, host and id for each host of each grant that ended before its time, newest first."""
+    def ended_since(self, since: Micros, now: Micros) -> list[tuple[str, str, str]]:
+        """Realm, host and id for each host of each grant that ended, before its time first, then newest first. One that
+        ran out and whose sessions are kept is not among them."""
         grant, target = t.access_grant.c, t.grant_target.c
+        over = grant.ends_at.between(since, now)
+        ran_out = and_(grant.ended_at.is_(None), over, grant.terms.not_like(KEPT))
         rows = self._c.execute(
             select(grant.realm_id, target.host, grant.id)
             .join(t.grant_target, target.grant_id == grant.id)
-            .where(grant.ended_at > since)
-            .order_by(grant.ended_at.desc())
+            .where(or_(grant.ended_at > since, ran_out))
+            .order_by(grant.ended_at.is_(None), grant.ended_at.desc(), grant.ends_at.desc())
         )
         return [(row[0], row[1], row[2]) for row in rows]
 

@@ -29,6 +29,7 @@ class Sessions:
                 target=session.target,
                 source=session.source,
                 port=session.port,
+                via=session.via,
                 started_at=session.opened_at,
                 ends_at=session.ends_at,
                 ended_at=session.ended_at,
@@ -46,6 +47,11 @@ class Sessions:
 
     def latest(self, limit: int, *, person_id: str | None = None) -> list[Session]:
         return self._read(_of(person_id).order_by(t.session.c.id.desc()).limit(limit))
+
+    def at_port(self, host_id: str, port: int, since: Micros) -> list[Session]:
+        there = (t.session.c.host_id == host_id) & (t.session.c.port == port)
+        lately = _OPEN | (t.session.c.ended_at >= since)
+        return self._read(_rows().where(there, lately).order_by(t.session.c.id.desc()).limit(16))
 
     def count_open(self, grant_id: str) -> int:
         mine = select(func.count()).select_from(t.session).where(t.session.c.grant_id == grant_id, _OPEN)
@@ -122,4 +128,5 @@ def _session(row: Row[Any]) -> Session:
         up=row.up,
         down=row.down,
         kind=row.kind,
+        via=row.via,
     )

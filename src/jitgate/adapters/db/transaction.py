@@ -9,6 +9,7 @@ from jitgate.adapters.db.certificates import Certificates
 from jitgate.adapters.db.device_sign_ins import DeviceSignIns
 from jitgate.adapters.db.enrolment import HostStates, JoinTokens, WaitingHosts
 from jitgate.adapters.db.grants import Grants
+from jitgate.adapters.db.host_logins import HostLogins
 from jitgate.adapters.db.hosts import Hosts
 from jitgate.adapters.db.identities import Identities
 from jitgate.adapters.db.keys import Keys
@@ -54,6 +55,7 @@ class Transaction:
         self.join_tokens = JoinTokens(connection)
         self.waiting_hosts = WaitingHosts(connection)
         self.host_states = HostStates(connection)
+        self.host_logins = HostLogins(connection)
         self.vault = Vault(connection)
         self.log = Log(connection)
 

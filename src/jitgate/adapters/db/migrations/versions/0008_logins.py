@@ -17,6 +17,10 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=26), nullable=False),
         sa.Column("realm_id", sa.String(length=32), nullable=False),
         sa.Column("session_id", sa.String(length=26), nullable=False),
+        sa.Column("grant_id", sa.String(length=26), nullable=False),
+        sa.Column("how", sa.String(length=16), nullable=False),
+        sa.Column("ca", sa.String(length=64), nullable=False),
+        sa.Column("verified", sa.Boolean(), nullable=False),
         sa.Column("login", sa.String(length=32), nullable=False),
         sa.Column("key_id", sa.String(length=255), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=False),
@@ -29,4 +33,5 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["realm_id"], ["realm.id"], name=op.f("fk_host_login_realm_id_realm")),
         sa.PrimaryKeyConstraint("host_id", "id", name=op.f("pk_host_login")),
     )
+    op.create_index("ix_host_login_grant", "host_login", ["grant_id"])
     op.create_index("ix_host_login_session", "host_login", ["session_id"])
