@@ -17,7 +17,7 @@ from jitgate.core.outcome import failed
 from jitgate.flow.caller import Caller, resume_caller
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.ssh.cert import Certificate, to_be_signed
+from jitgate.ssh.cert import Certificate, CertType, to_be_signed
 
 SERVICE = Actor("service")
 SIGNED_OFFSET = "signed_offset"  # of each node: how far its signer's list has been compared with the log
@@ -144,10 +144,13 @@ def _compare(tx: Tx, outside: Outside, entries: Sequence[SignedEntry], offset: i
 
 
 def _revoke(tx: Tx, missing: Sequence[SignedEntry]) -> None:
-    """Nobody was given these by us. Whoever has one all the same got it past us: hosts are not to take it."""
+    """Nobody was given these by us. Whoever has one all the same got it past us: hosts are not to take it.
+
+    Persons' only: in a database that was put back, what hosts got since is missing too, and they would be shut out.
+    """
     authorities = {each.key.fingerprint: each for each in tx.authorities.all()}
     for entry in missing:
-        if (authority := authorities.get(entry.ca)) is not None:
+        if entry.type is CertType.USER and (authority := authorities.get(entry.ca)) is not None:
             tx.revocations.take_unreleased(authority, entry.serial, entry.valid_before * SECOND)
     tx.move_state()
 
