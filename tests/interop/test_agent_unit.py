@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 UNIT = Path(__file__).parents[2] / "deploy/systemd/jitgate-agent.service"
-EXPOSURE_MAX = 20  # tenths; `systemd-analyze security` goes to 100
+EXPOSURE_MAX = 21  # tenths, of 100; one more than the service's: docs/agent.md, "Under systemd", says for what
 
 
 @pytest.mark.parametrize(
