@@ -1,5 +1,6 @@
 """jitctl revoke: taking back a certificate, key, person, host, grant or CA key, and seeing that hosts know of it."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -168,7 +169,7 @@ def _follow(options: Options, service: Service, answer: Row, wait: float) -> Row
     """Ask until every host with an agent knows, or the time is up; on a terminal one line that changes."""
     end = time.monotonic() + wait
     path = f"/v1/revocations/{check_id(text(as_row(answer.get('revocation')), 'id'))}"
-    live = not options.quiet and sys.stderr.isatty()
+    live = not options.quiet and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     while whole(as_row(answer.get("progress")), "waiting_count") and time.monotonic() < end:
         if live:
             sys.stderr.write(f"\r\033[Kjitctl: {plain(words(as_row(answer.get('progress'))))}")

@@ -1,10 +1,12 @@
 """jitctl revoke: what is asked for, what is said while hosts learn of it, and how it ends."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 from tests.unit.cli.conftest import Machine
 from tests.unit.cli.fake_service import GRANT, FakeService, in_minutes, problem
@@ -167,3 +169,16 @@ def test_after_a_revoked_key_the_next_sign_in_makes_a_new_one(
     del service.instead["POST /v1/sign-in"]
     assert sign_in()[0] == 0
     assert (folder / "id").read_bytes() != (folder / "revoked-id").read_bytes()
+
+
+def test_on_a_terminal_one_line_changes(alice: Machine, service: FakeService):
+    answers(service, progress(410, ["web7", "web8"]), progress(411, ["web8"]), progress(412))
+    environment = alice.process_environment() | {"TERM": "xterm"}
+    command = ["-m", "jitgate.cli", "revoke", "grant", GRANT]
+    child = pexpect.spawn(sys.executable, command, env=environment, timeout=20, encoding="utf-8", echo=False)
+    child.expect_exact("\r\x1b[Kjitctl: revoked on 410/412 hosts, slowest 1.9 s")
+    child.expect_exact("\r\x1b[Kjitctl: revoked on 411/412 hosts, slowest 1.9 s")
+    child.expect_exact("\r\x1b[Krevoked on 412/412 hosts, slowest 1.9 s")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
