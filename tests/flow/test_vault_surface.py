@@ -311,6 +311,24 @@ async def test_an_admins_token_ends_with_their_account(world: World):
     assert (await vault.sign()).status == 403
 
 
+async def test_a_token_with_a_number_of_uses_has_that_many(world: World):
+    vault = await open_vault(world)
+    made = await vault.ok("PUT", "auth/token/create", {"policies": ["ssh-access"], "num_uses": 2})
+    token = made["auth"]["client_token"]
+    assert [(await vault.sign(token=token)).status for _ in range(4)] == [200, 200, 403, 403]
+    assert len(await issued(world)) == 2
+
+
+async def test_a_refusal_is_one_entry(world: World):
+    vault = await open_vault(world)
+    token = await vault.user()
+    assert (await vault.sign(token=token, ttl="9h")).status == 400
+    assert (await vault.sign("other", token=token)).status == 403
+    assert len(await world.events("certificate.refused")) == 1
+    (event,) = await world.events("vault.refused")
+    assert (event["detail"]["code"], event["detail"]["path"]) == ("vault_policy", "ssh/sign/other")
+
+
 async def test_root_is_given_to_nobody(world: World):
     """CVE-2025-5999, and the plain way."""
     vault = await open_vault(world)

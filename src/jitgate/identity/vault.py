@@ -134,8 +134,11 @@ def check_entry_name(kind: str, name: str) -> str:
     return name
 
 
-def in_force(token: VaultToken | None, person: Person | None, now: Micros) -> VaultToken:
-    """`NotSignedIn` with one wording: no such token; ended, expired, used up; its person gone or disabled."""
+def in_force(token: VaultToken | None, person: Person | None, now: Micros, *, counted: bool = False) -> VaultToken:
+    """`NotSignedIn` with one wording: no such token; ended, expired, used up; its person gone or disabled.
+
+    `counted`: one of its uses was taken for this very request, maybe the last.
+    """
     if (
         token is None
         or person is None
@@ -143,7 +146,7 @@ def in_force(token: VaultToken | None, person: Person | None, now: Micros) -> Va
         or person.disabled_at is not None
         or token.ended_at is not None
         or now >= token.expires_at
-        or token.uses_left == 0
+        or (token.uses_left == 0 and not counted)
     ):
         raise NotSignedIn("permission denied", "log in again", code="vault_token")
     return token

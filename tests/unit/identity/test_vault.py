@@ -100,6 +100,7 @@ def test_a_token_in_force():
             in_force(row, person, now)
         words.add((caught.value.what, caught.value.hint, caught.value.code))
     assert len(words) == 1
+    assert in_force(replace(ROW, uses_left=0), PERSON, NOW, counted=True).id == ROW.id  # the last one is its own
 
 
 def test_a_token_is_no_sign_in():

@@ -8,7 +8,7 @@ policy   a token in force whose policies allow this operation on this path; aske
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from jitgate.flow.outside import Outside
 from jitgate.flow.vault import approle, devices, engine, jwt, mounts, policies, server, sign, tokens, userpass
@@ -34,14 +34,14 @@ class Route:
     under: str = ""
     entry: str = ""
     sudo: bool = False
+    records: bool = False
+    """Its own refusals, as what they are."""
 
 
-def _route(
-    operations: str, path: str, access: Access, act: Act, *, under: str = "", entry: str = "", sudo: bool = False
-) -> list[Route]:
+def _route(operations: str, path: str, access: Access, act: Act, under: str = "", **more: Any) -> list[Route]:  # noqa: ANN401  # Route's own
     pattern = re.compile(re.escape(path).replace("NAME", _NAME).replace("REST", _REST))
     words: tuple[Operation, ...] = ("read", "list", "write", "delete")
-    return [Route(each, pattern, access, act, under, entry, sudo) for each in words if each in operations.split()]
+    return [Route(each, pattern, access, act, under, **more) for each in words if each in operations.split()]
 
 
 ROUTES: Final[tuple[Route, ...]] = tuple(
@@ -88,8 +88,8 @@ ROUTES: Final[tuple[Route, ...]] = tuple(
         _route("write", "config/ca", "policy", engine.make_ca, under="ssh"),
         _route("delete", "config/ca", "policy", engine.retire_ca, under="ssh"),
         _route("read", "public_key", "anyone", engine.public_key, under="ssh"),
-        _route("write", "sign/NAME", "policy", sign.sign, under="ssh"),
-        _route("write", "issue/NAME", "policy", sign.issue_pair, under="ssh"),
+        _route("write", "sign/NAME", "policy", sign.sign, under="ssh", records=True),
+        _route("write", "issue/NAME", "policy", sign.issue_pair, under="ssh", records=True),
         _route("write", "login/NAME", "anyone", userpass.login, under="userpass"),
         _route("list", "users", "policy", userpass.list_users, under="userpass"),
         _route("read", "users/NAME", "policy", userpass.read_user, under="userpass"),

@@ -56,17 +56,19 @@ class VaultSurface:
 
     async def _answer(self, request: Request) -> Response:
         asked: Asked | None = None
+        recorded = False
         try:
             asked = _asked(request, await _body(request))
             route, asked = await self._routed(asked)
             if route.access != "anyone":
-                await let_in(self._outside, asked, by_policy=route.access == "policy")
+                asked = await let_in(self._outside, asked, by_policy=route.access == "policy")
+            recorded = route.records
             answer = await route.act(self._outside, asked)
         except ClientDisconnect:
             return Response(status_code=400)
         except Error as error:
             if asked is not None:
-                if isinstance(error, NotSignedIn | Denied | TooMany):
+                if isinstance(error, NotSignedIn | Denied | TooMany) and not recorded:
                     await record_refusal(self._outside, asked, error)
                 await devices.tell(self._outside, asked, error=error.what)
             return _refused(error)

@@ -5,7 +5,7 @@ that began before a token, a policy or a person was taken away is done after it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from jitgate.audit.events import Actor, Event, EventType
@@ -57,6 +57,8 @@ class Asked:
     mount: Mount | None = None
     name: str = ""
     sudo: bool = False
+    counted: bool = False
+    """One use of a token that has a number of them was taken for it."""
     new: Callable[[Tx], bool] = field(default=lambda _tx: False, repr=False)
     """Whether what would be written is not there yet: `create` is enough for that."""
 
@@ -88,7 +90,7 @@ def holder_of(tx: Tx, outside: Outside, asked: Asked) -> Holder:
     hashed = secret_hash(parse_secret(asked.unverified_token.reveal(), TOKEN))
     token = tx.vault.token_by_hash(hashed)
     person = tx.people.by_id(token.person_id) if token else None
-    token = in_force(token, person, outside.clock())
+    token = in_force(token, person, outside.clock(), counted=asked.counted)
     if person is None or (ROOT in token.policies and not person.admin):  # no admin any more
         raise NotSignedIn("permission denied", "log in again", code="vault_token")
     return Holder(token, person)
@@ -126,16 +128,17 @@ async def write(outside: Outside, asked: Asked, job: Callable[[Tx, Holder], T]) 
     return await outside.store.write(lambda tx: job(tx, allowed(tx, outside, asked)))
 
 
-async def let_in(outside: Outside, asked: Asked, *, by_policy: bool) -> None:
+async def let_in(outside: Outside, asked: Asked, *, by_policy: bool) -> Asked:
     """Before anything is said of what was sent: the token, what its policies allow (which the act asks again), its
-    number of uses, its person's rate. Raises `NotSignedIn`, `Denied`, `TooMany`.
+    number of uses, its person's rate. The request as it goes on. Raises `NotSignedIn`, `Denied`, `TooMany`.
     """
     holder = await outside.store.read(lambda tx: (allowed if by_policy else holder_of)(tx, outside, asked))
     outside.rates.take(holder.person.id, outside.clock())
-    if holder.token.uses_left is not None and not await outside.store.write(
-        lambda tx: tx.vault.use_token(holder.token.id)
-    ):
+    if holder.token.uses_left is None:
+        return asked
+    if not await outside.store.write(lambda tx: tx.vault.use_token(holder.token.id)):
         raise NotSignedIn("permission denied", "log in again", code="vault_token")
+    return replace(asked, counted=True)
 
 
 def said(

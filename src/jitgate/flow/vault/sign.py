@@ -13,12 +13,12 @@ from jitgate.ca.issue import SerialUsed, issue
 from jitgate.ca.model import IssuedCert
 from jitgate.ca.plain import shape_plain
 from jitgate.ca.realms import Authority
-from jitgate.core.errors import BadInput, Denied, Error, TooMany, Unreachable
+from jitgate.core.errors import BadInput, Denied, Error, NotSignedIn, TooMany, Unreachable
 from jitgate.flow.audit import record_burnt
 from jitgate.flow.hosts import NONCE_BYTES, certificate_event
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.vault.asking import Answer, Asked, Holder, allowed
+from jitgate.flow.vault.asking import Answer, Asked, Holder, allowed, record_refusal
 from jitgate.flow.vault.engine import authority_of, role_of
 from jitgate.flow.vault.settings import SETTING
 from jitgate.grants.model import Grant
@@ -177,11 +177,12 @@ async def _recorded(outside: Outside, asked: Asked, data: dict[str, object]) -> 
     try:
         return await _sign(outside, asked, data)
     except Error as error:
-        await _record(outside, asked, error)
+        if not await _record(outside, asked, error):  # the token or its policies say no by now
+            await record_refusal(outside, asked, error)
         raise
 
 
-async def _record(outside: Outside, asked: Asked, error: Error) -> None:
+async def _record(outside: Outside, asked: Asked, error: Error) -> bool:
     mount = asked.of_mount()
 
     def job(tx: Tx) -> None:
@@ -203,5 +204,6 @@ async def _record(outside: Outside, asked: Asked, error: Error) -> None:
 
     try:
         await outside.store.write(job)
-    except Error:
-        return  # its token or policy says no: the surface records that
+    except (NotSignedIn, Denied):
+        return False
+    return True
