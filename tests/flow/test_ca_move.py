@@ -104,7 +104,10 @@ def test_a_file_moves_and_nobody_notices(service: Service, tmp_path, request, ki
         with people_going_on(service, "carol") as seen:
             wait_for(service, lambda row: row["file"] == place)
         assert seen <= {key}
-        assert service.enter("olga", admin=True).get("/v1/audit?type=ca.key_lost&limit=9").json["events"] == []
+        olga = service.enter("olga", admin=True)
+        assert olga.get("/v1/audit?type=ca.key_lost&limit=9").json["events"] == []
+        (moved,) = olga.get("/v1/audit?type=ca.key_moved&limit=9").json["events"]
+        assert moved["detail"] == {"ca": key.fingerprint, "kind": "user", "file": place, "before": "user_ca"}
         assert service.stop() == 0
 
 
@@ -118,6 +121,8 @@ def test_a_file_is_sealed_where_it_is_and_opened_again(service: Service, tmp_pat
             assert is_sealed(file.read_bytes()) == sealed
             assert file.stat().st_mode & 0o777 == 0o600
     assert seen == {key}
+    befores = [event["detail"]["before"] for event in events(service, "ca.key_moved")]
+    assert sorted(befores) == ["user_ca, in clear", "user_ca, sealed by age"]
     service.jitgate("ca", "move", "user_ca", "--to", "sealed")
     assert service.stop() == 0
     service.start()
@@ -179,6 +184,7 @@ def test_a_keeper_that_is_lost_is_in_the_log_and_hosts_go_on(service: Service):
     [
         (("user_ca", "--to", "pkcs11"), "no table [pkcs11]"),
         (("user_ca", "--to", "sealed"), "no table [sealed]"),
+        (("user_ca", "--to", "file"), "is in a file already"),
         (("nothing", "--to", "file"), "no table of signer.toml means"),
         (("../user_ca", "--to", "file"), "no table of signer.toml means"),
         (("log", "--to", "file"), "is no CA key"),

@@ -33,7 +33,12 @@ async def ca_retire(outside: Outside, actor: Actor, told: Json) -> Json:
     return _authority(await authorities.retire_authority(outside, actor, told["key"]))
 
 
-ACTS = {"ca add": ca_add, "ca ls": ca_ls, "ca use": ca_use, "ca retire": ca_retire}
+async def ca_moved(outside: Outside, actor: Actor, told: Json) -> Json:
+    held = await authorities.record_move(outside, actor, told["key"], told["before"])
+    return {"file": held.file}
+
+
+ACTS = {"ca add": ca_add, "ca ls": ca_ls, "ca use": ca_use, "ca retire": ca_retire, "ca moved": ca_moved}
 
 
 def _authority(authority: Authority) -> Json:

@@ -13,6 +13,7 @@ from typing import Final
 from jitgate.adapters.custody.folder import Folder
 from jitgate.adapters.custody.keyring import open_custody
 from jitgate.adapters.custody.port import Custody, Guarded
+from jitgate.adapters.custody.sealed import is_sealed
 from jitgate.adapters.signers.files import load_text
 from jitgate.app.installation import rules_file
 from jitgate.app.key_files import as_owner, replace_rules
@@ -77,7 +78,10 @@ def _copied(
     key = source.key(name)
     realm, kind = ceiling.realm, kind_of(ceiling)
     if keeper in {"file", "sealed"}:
-        Folder(settings.keys_folder, rules.places.sealed, sealing=keeper == "sealed").put_again(name, key)
+        folder = Folder(settings.keys_folder, rules.places.sealed, sealing=keeper == "sealed")
+        if is_sealed((settings.keys_folder / name).read_bytes()) == (keeper == "sealed"):
+            raise Conflict(f"{name} is {'sealed' if keeper == 'sealed' else 'in a file'} already")
+        folder.put_again(name, key)
         return Moved(name, key.public, realm, kind)
     with closing(_open(settings, rules, keeper)) as target:
         label = label or name

@@ -162,6 +162,18 @@ async def retire_authority(outside: Outside, actor: Actor, wanted: str) -> Autho
     return await outside.store.write(job)
 
 
+async def record_move(outside: Outside, actor: Actor, wanted: str, before: str) -> HeldKey:
+    """Say in the log that the signer has a listed key from another keeper now. Raises `Conflict` where it has not."""
+    found, _ = await known_authorities(outside)
+    chosen = next((each for each in found if each.authority and each.held and each.held.file == wanted), None)
+    if chosen is None or chosen.held is None or chosen.held.kept or not chosen.authority:
+        raise Conflict(f"the signer has no listed key from {shown(wanted)}", _LS)
+    authority, held = chosen.authority, chosen.held
+    moved = ("file", held.file), ("before", escape(before, 100))
+    await outside.store.write(lambda tx: say_of(tx, outside, actor, EventType.CA_KEY_MOVED, authority, *moved))
+    return held
+
+
 async def watch_held_keys(outside: Outside, said: dict[tuple[str, ...], Event]) -> None:
     """Record once what the signer found in its folder: `said` is what was recorded and is still so."""
     found, held = await known_authorities(outside)

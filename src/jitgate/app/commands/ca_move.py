@@ -37,7 +37,7 @@ def move(key: str, keeper: str, name: str, algorithm: str | None, config: Path, 
     """
     settings = settings_of(config)
     moved = move_key(settings, key, keeper, name, Algorithm(algorithm) if algorithm else None)
-    _wait_until_held(settings, moved)
+    phase = _wait_until_held(settings, moved)
     told = {
         "name": moved.name,
         "fingerprint": moved.key.fingerprint,
@@ -56,6 +56,8 @@ def move(key: str, keeper: str, name: str, algorithm: str | None, config: Path, 
         again = f"jitgate ca rotate advance --kind {moved.kind.value}{where} --wait"
         click.echo(f"jitgate: a rotation to it has begun: jitgate ca rotate status, then: {again}", err=True)
         return
+    if phase != "found":  # what is not listed is nobody's yet
+        operate(settings, "ca moved", {"key": moved.name, "before": key if moved.left else f"{key}, {_BEFORE[keeper]}"})
     left = leave_behind(moved)
     show(output, told, [moved.key.fingerprint])
     if left is not None:
@@ -68,16 +70,18 @@ def move(key: str, keeper: str, name: str, algorithm: str | None, config: Path, 
 
 
 _FORM = {"file": "in clear", "sealed": "sealed by age"}
+_BEFORE = {"file": _FORM["sealed"], "sealed": _FORM["file"]}
 
 
-def _wait_until_held(settings: Settings, moved: Moved) -> None:
+def _wait_until_held(settings: Settings, moved: Moved) -> str:
+    """The phase that the key is in."""
     until = time.monotonic() + PATIENCE_S
     why = ""
     while time.monotonic() < until:
         seen = operate(settings, "ca ls", {})
         rows = [row for row in seen["keys"] if row["file"] == moved.name and row["held"] == "yes"]
-        if any(row["fingerprint"] == moved.key.fingerprint for row in rows):
-            return
+        if phases := [row["phase"] for row in rows if row["fingerprint"] == moved.key.fingerprint]:
+            return str(phases[0])
         why = next((each["why"] for each in seen["refused"] if each["file"] == moved.name), "")
         time.sleep(0.3)
     what = f"the signer does not hold {moved.name}" + (f": {why}" if why else "")
