@@ -30,6 +30,7 @@ from jitgate.app.local_sshd import LocalHost
 from jitgate.app.settings import Settings, load_settings
 from jitgate.app.tls import authority_pem
 from jitgate.core.clock import system_clock
+from jitgate.core.secret import Secret
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deploy" / "traefik"
@@ -170,6 +171,7 @@ def open_site(variant: str, traefik: Path, programs: Mapping[str, Path], nursery
             url=service.login_url,
             people={},
             hosts={"web1": host},
+            vault_token=Secret(""),
             peers=None,
             names=names,
         )

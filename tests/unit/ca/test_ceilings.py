@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.ca.samples import GRANT, ID, NOW, RULES, WEB1, public
 
 from jitgate.ca.ceilings import BEGIN_EARLIEST_S, BEGIN_LATEST_S, broken, next_slot
-from jitgate.ca.rules import HostCeiling, UserCeiling
+from jitgate.ca.rules import Ceiling, HostCeiling, UserCeiling
 from jitgate.ca.shape import shape, shape_host
 from jitgate.core.clock import MINUTE, SECOND
 from jitgate.ssh.cert import CertificateBody, CertType
@@ -23,7 +23,7 @@ assert isinstance(HOST, HostCeiling)
 NARROW = replace(USER, logins=frozenset({"ubuntu", "root"}), denied_logins=frozenset({"root"}), max_principals=2)
 
 
-def named(body: CertificateBody, ceiling: UserCeiling | HostCeiling) -> set[str]:
+def named(body: CertificateBody, ceiling: Ceiling) -> set[str]:
     return {check.name for check in broken(body, ceiling, NOW)}
 
 
@@ -102,7 +102,7 @@ def test_a_key_type_that_is_not_listed_is_refused():
     assert named(PERSON, replace(USER, key_algorithms=frozenset({Algorithm.RSA}))) == {"key_algorithm"}
 
 
-def _allowed(ceiling: UserCeiling | HostCeiling, ticks: list[int]) -> int:
+def _allowed(ceiling: Ceiling, ticks: list[int]) -> int:
     free_at, count = 0, 0
     for tick in ticks:
         found = next_slot(free_at, ceiling, tick)
