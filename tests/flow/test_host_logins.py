@@ -240,7 +240,7 @@ def test_what_was_left_behind_is_recorded(olga: Connection, agent: FakeAgent):
         {"more": "than is known"},
     ],
 )
-def test_what_no_agent_reports_is_hung_up_on(gate: Service, agent: FakeAgent, fields: dict[str, Any]):
+def test_what_no_agent_reports_is_hung_up_on(agent: FakeAgent, fields: dict[str, Any]):
     login = Login(an_id(), "ubuntu", "192.0.2.9", 4711, system_clock(), How.KEY, verified=True)
     said = dict(make_report(login).fields) | fields if fields else {}
     agent.send(wire.Report("login", said))

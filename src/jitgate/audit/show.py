@@ -93,7 +93,7 @@ def _who(value: object) -> str:
     if not isinstance(value, Mapping):
         return ""
     name = value.get("name") or value.get("id")
-    kind = value.get("kind", "")
+    kind = str(value.get("kind", ""))
     if kind in {"person", ""}:
         return _word(name) if name else ""
     return f"{_word(kind)}:{_word(name)}" if name else _word(kind)

@@ -83,7 +83,11 @@ def make_log(kinds: Sequence[EventType], seed: int = 0) -> Sample:
     events = [an_event(kind, at=at, serial=(1 << 62) + at) for at, kind in enumerate(kinds)]
     _, entries = append(EMPTY, events, random=seeded.Random(seed).randbytes)
     signed = [
-        SignedItem(CA, event.serial, f"{event.serial:064x}", event.time) for event in events if event.serial is not None
+        SignedItem(CA, event.serial, f"{event.serial:064x}", event.time)
+        for event in events
+        if event.serial is not None
+        and event.type is not EventType.LOGIN_BEGAN
+        and event.type is not EventType.LOGIN_ALARM
     ]
     return Sample(entries, seal_at(entries, len(entries)), signed)
 
