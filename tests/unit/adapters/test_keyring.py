@@ -1,14 +1,18 @@
 """Keys that lie in no file, while their keeper comes and goes: how often it is asked, and what the desk is told."""
 
+import sys
+
 import pytest
 from tests.unit.ca.samples import private
 
 from jitgate.adapters.custody import keyring as module
 from jitgate.adapters.custody.keyring import Keyring
+from jitgate.adapters.custody.pkcs11 import Token
 from jitgate.adapters.custody.port import SigningKey
+from jitgate.adapters.custody.sealed import unseal
 from jitgate.ca.model import RefusedFile
-from jitgate.ca.places import NOWHERE
-from jitgate.core.errors import NotFound, Unreachable, Unsafe
+from jitgate.ca.places import NOWHERE, Pkcs11Place, SealedPlace
+from jitgate.core.errors import BadInput, NotFound, Unreachable, Unsafe
 from jitgate.ssh.private import SoftwareKey
 from jitgate.ssh.pubkey import Algorithm, PublicKey
 
@@ -161,3 +165,36 @@ def test_the_logs_key_is_the_same_again_or_still_lost(scene: Scene):
     scene.keyring.look_after("agent:a")
     with pytest.raises(Unreachable):
         key.sign(b"data")
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pkcs11", None)
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    with pytest.raises(BadInput) as refused:
+        Token(Pkcs11Place("/lib/none.so", "jitgate", "/etc/pin")).key("user_ca")
+    assert "[pkcs11]" in refused.value.hint
+    with pytest.raises(BadInput) as refused:
+        unseal(SealedPlace("/etc/age.key"), b"age-encryption.org/v1\n")
+    assert "[age]" in refused.value.hint
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o664])
+def test_a_library_that_others_could_write_is_not_loaded(tmp_path, mode: int):
+    """It would become a part of the signer."""
+    pytest.importorskip("pkcs11")
+    module = tmp_path / "p11.so"
+    module.touch()
+    module.chmod(mode)
+    with pytest.raises(Unsafe, match="others could write"):
+        Token(Pkcs11Place(str(module), "jitgate", "/etc/pin")).key("user_ca")
+    with pytest.raises(NotFound):
+        Token(Pkcs11Place(str(tmp_path / "none.so"), "jitgate", "/etc/pin")).key("user_ca")
+    module.chmod(0o644)
+    pin = tmp_path / "pin"
+    pin.write_text("0451\n")
+    pin.chmod(0o600)
+    with pytest.raises(Unreachable):  # no library at all
+        Token(Pkcs11Place(str(module), "jitgate", str(pin))).key("user_ca")
+    pin.chmod(0o644)
+    with pytest.raises(Unsafe, match="read by others"):
+        Token(Pkcs11Place(str(module), "jitgate", str(pin))).key("user_ca")
