@@ -70,7 +70,7 @@ async def test_another_token_is_refused(corp: Corp, claims: dict[str, Any]):
     vault = await opened(corp)
     answer = await vault.send("PUT", "auth/jwt/login", {"role": "ci", "jwt": token(corp, **claims)}, "")
     assert answer.status == 400
-    assert await corp.world.events("sign_in.refused")
+    assert await corp.world.events("vault.refused")
 
 
 async def test_another_key_is_refused(corp: Corp):
@@ -79,6 +79,12 @@ async def test_another_key_is_refused(corp: Corp):
     unsigned = token(corp).rpartition(".")[0] + "."
     for text in (forged, unsigned, "", "a.b.c", token(corp) + "x"):
         assert (await vault.send("PUT", "auth/jwt/login", {"role": "ci", "jwt": text}, "")).status == 400
+
+
+async def test_a_provider_that_does_not_answer_is_said(corp: Corp):
+    vault, text = await opened(corp), token(corp)
+    corp.fake.down = "refuse"
+    assert (await vault.send("PUT", "auth/jwt/login", {"role": "ci", "jwt": text}, "")).status == 503
 
 
 async def test_an_old_token_is_refused(corp: Corp):

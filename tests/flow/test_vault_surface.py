@@ -355,5 +355,8 @@ async def test_a_child_has_no_more_than_its_parent(world: World):
     assert "subset of parent" in (await vault.refused("PUT", "auth/token/create", {"policies": ["all"]}, token))[1]
     made = await vault.ok("PUT", "auth/token/create", {"ttl": "1000h"}, token)
     assert made["auth"]["lease_duration"] <= 3600
+    made = await vault.ok("PUT", "auth/token/create", {"policies": ["ssh-access"], "ttl": "1000h"})
+    own = (await vault.ok("GET", "auth/token/lookup-self"))["data"]["ttl"]
+    assert made["auth"]["lease_duration"] <= own
     for field in ("no_parent", "period", "id"):
         assert (await vault.refused("PUT", "auth/token/create", {field: "1h"}, token))[0] == 400

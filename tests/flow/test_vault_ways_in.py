@@ -13,6 +13,7 @@ from jitgate.flow.people import add_plain_person, disable_person, enable_person
 from jitgate.flow.ports import Tx
 from jitgate.flow.realms import leave_realm
 
+SETTING = "vault.plain_logins_unregistered_keys"
 pytestmark = pytest.mark.databases
 
 
@@ -31,8 +32,8 @@ async def test_guesses_wait_and_unknown_users_are_the_same(world: World):
     assert right.status == 429  # the right one too, until the wait is over
     world.clock.advance(MINUTE)
     assert (await vault.send("PUT", "auth/userpass/login/testuser", {"password": PASSWORD}, "")).status == 200
-    events = await world.events("sign_in.refused")
-    assert events
+    events = await world.events("vault.refused")
+    assert events[0]["detail"]["setting"] == SETTING
     assert "guess" not in json.dumps(events)
 
 

@@ -8,8 +8,7 @@ from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput, Denied, Error, NotFound
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.sign_in import record_refusal, refusal_of_stranger
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.holders import holder_person
 from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields
 from jitgate.flow.vault.userpass import count_attempt, forgive, take_away
@@ -33,7 +32,6 @@ ROLE: Final = frozenset(
         "token_no_default_policy",
     }
 )
-_WRONG: Final = "invalid role or secret ID"
 
 
 async def login(outside: Outside, asked: Asked) -> Answer:
@@ -42,11 +40,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
     only(asked, frozenset({"role_id", "secret_id"}))
     role_id, secret = text(asked, "role_id"), text(asked, "secret_id")
     account = throttle.account_subject(f"vault\n{mount.id}\n{role_id}")
-    try:
-        await outside.store.write(lambda tx: count_attempt(tx, outside, account, asked.source))
-    except Error as error:
-        await record_refusal(outside, refusal_of_stranger(outside, error.code, "", asked.source))
-        raise
+    await outside.store.write(lambda tx: count_attempt(tx, outside, account, asked.source))
 
     def job(tx: Tx) -> Answer | None:
         role = next((e for e in tx.vault.entries(mount.id, "approle") if e.body["role_id"] == role_id), None)
@@ -83,8 +77,9 @@ async def login(outside: Outside, asked: Asked) -> Answer:
 
     answer = await outside.store.write(job)
     if answer is None:
-        await record_refusal(outside, refusal_of_stranger(outside, "vault_login", "", asked.source))
-        raise BadInput(_WRONG)
+        error = BadInput("invalid role or secret ID", code="vault_login")
+        await record_refusal(outside, asked, error)
+        raise error
     return answer
 
 

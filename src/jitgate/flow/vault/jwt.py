@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Final
 
 from jitgate.audit.events import EventType
-from jitgate.core.errors import BadInput, Denied, Error, NotFound
+from jitgate.core.errors import BadInput, Denied, NotFound, NotSignedIn
 from jitgate.core.text import shown
 from jitgate.flow.elsewhere import Provider
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.sign_in import record_refusal, refusal_of_stranger
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.holders import holder_person
 from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields
 from jitgate.identity.model import Factor, Kind
@@ -47,9 +46,9 @@ async def login(outside: Outside, asked: Asked) -> Answer:
     """Raises `TokenRefused`, `Denied`, `BadInput`; each is counted and recorded."""
     try:
         return await _login(outside, asked)
-    except Error as error:
-        await record_refusal(outside, refusal_of_stranger(outside, error.code, "", asked.source))
-        raise BadInput(error.what, error.hint) from None
+    except (BadInput, Denied, NotSignedIn) as error:
+        await record_refusal(outside, asked, error)
+        raise BadInput(error.what, error.hint, code=error.code) from None
 
 
 async def _login(outside: Outside, asked: Asked) -> Answer:

@@ -290,7 +290,7 @@ async def create(outside: Outside, asked: Asked) -> Answer:
         if holder.root and not wanted:
             raise BadInput("a child of an admin's token needs policies", "-policy=NAME; root is given to nobody")
         no_default = asked.data.get("no_default_policy") in (True, "true")
-        most = parent.until - now if ROOT in parent.policies else parent.expires_at - now
+        most = parent.expires_at - now
         terms = Terms(
             inherited,
             ttl=min(ttl or TTL_DEFAULT, most),

@@ -10,13 +10,12 @@ from typing import Final
 
 from jitgate.audit.events import EventType
 from jitgate.core.clock import Micros
-from jitgate.core.errors import BadInput, Denied, Error, NotFound, Unsafe
+from jitgate.core.errors import BadInput, Denied, NotFound, Unsafe
 from jitgate.core.secret import Secret
 from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.sign_in import record_refusal, refusal_of_stranger
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.holders import holder_person, person_of
 from jitgate.flow.vault.tokens import Way, auth_fields, end_token, made_detail, make_token, read_terms, terms_fields
 from jitgate.identity import passwords, throttle
@@ -47,11 +46,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
     only(asked, frozenset({"password"}))
     password = Secret(text(asked, "password"))
     account = throttle.account_subject(f"vault\n{mount.id}\n{asked.name}")
-    try:
-        await outside.store.write(lambda tx: count_attempt(tx, outside, account, asked.source))
-    except Error as error:
-        await record_refusal(outside, refusal_of_stranger(outside, error.code, "", asked.source))
-        raise
+    await outside.store.write(lambda tx: count_attempt(tx, outside, account, asked.source))
     found = await outside.store.read(lambda tx: tx.vault.entry(mount.id, "user", asked.name))
     stored = str(found.body["password_hash"]) if found else None
     right = await asyncio.get_running_loop().run_in_executor(outside.hashing, _verify, stored, password)
@@ -83,8 +78,9 @@ async def login(outside: Outside, asked: Asked) -> Answer:
 
     answer = await outside.store.write(job)
     if answer is None:
-        await record_refusal(outside, refusal_of_stranger(outside, "vault_login", "", asked.source))
-        raise BadInput("invalid username or password")
+        error = BadInput("invalid username or password", code="vault_login")
+        await record_refusal(outside, asked, error)
+        raise error
     return answer
 
 
