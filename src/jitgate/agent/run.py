@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ from jitgate.core.ids import new_id
 
 GATEWAYS: Final = 2  # connections at a time: one is enough, the second is for when the first's gateway goes
 LOOK_S: Final = 2.0
+THREADS: Final = 2  # for what blocks: one thing is applied at a time, and each thread takes memory of its own
 _INSTALL_AGAIN: Final = 30  # looks between two tries to install what could not be
 STATUS: Final = "status.json"
 _LOG: Final = logging.getLogger("jitgate.agent")
@@ -53,6 +55,7 @@ def run(place: Place, clock: Clock = system_clock) -> int:
 
 async def _run(agent: Agent, place: Place) -> None:
     loop, told = asyncio.get_running_loop(), agent.held.pins
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
     task = asyncio.current_task()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, task.cancel if task else loop.stop)

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import http.client
 import json
 import ssl
 from pathlib import Path
@@ -16,6 +15,9 @@ from jitgate.core.fields import read_json
 from jitgate.core.text import shown
 
 ANSWER_MAX: Final = 16 << 20  # bytes: a bundle with the largest revocation list
+_OK: Final = 200
+_MULTIPLE_CHOICES: Final = 300
+_BAD_REQUEST: Final = 400
 _PEM_MAX: Final = 1 << 16
 _TIMEOUT_S: Final = 30.0
 _AUTHORITY: Final = "/.well-known/jitgate/tls-ca"
@@ -52,7 +54,7 @@ def authority_of(url: str, pin: str, kept: Path) -> bytes:
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
         status, pem = _exchange(url, "GET", _AUTHORITY, b"", nobody, _PEM_MAX)
-        if status != http.client.OK or not _is_pinned(pem, pin):
+        if status != _OK or not _is_pinned(pem, pin):
             raise Unsafe(
                 f"the TLS authority of {url} is not the one that was pinned",
                 "somebody may stand in between; ask the service's owner for a new join token",
@@ -76,12 +78,12 @@ def get(url: str, path: str, authority: bytes) -> object:
 
 def _understood(url: str, status: int, content: bytes) -> object:
     answer = read_json(content, f"the answer of {url}") if content else {}
-    if status >= http.client.BAD_REQUEST:
+    if status >= _BAD_REQUEST:
         said = answer if isinstance(answer, dict) else {}
         words = [str(said.get(name) or "")[:300] for name in ("detail", "hint", "code")]
         detail, hint, code = ("".join(c if c.isprintable() else "?" for c in text) for text in words)
         raise _ERRORS.get(status, BadInput)(detail or f"{url} answers {status}", hint, code=code)
-    if status >= http.client.MULTIPLE_CHOICES:
+    if status >= _MULTIPLE_CHOICES:
         raise BadInput(f"{url} sends elsewhere; not followed", "is this the service's own address?")
     return answer
 
@@ -97,6 +99,8 @@ def _is_pinned(pem: bytes, pin: str) -> bool:
 def _exchange(
     url: str, method: str, path: str, body: bytes, secure: ssl.SSLContext | None, most: int
 ) -> tuple[int, bytes]:
+    import http.client  # noqa: PLC0415  # a megabyte that an agent which runs does not need
+
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     if secure:
