@@ -1,6 +1,7 @@
 """A plan and hosts with agents: no step before each of them has acknowledged the list of trust."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests import tunnel
@@ -14,6 +15,8 @@ from tests.service import ROLES, Nursery, Service, new_service
 from jitgate.core.errors import Error
 from jitgate.sessions import agent_wire as wire
 from jitgate.ssh.cert import parse_certificate_line
+from jitgate.ssh.private import generate_ed25519
+from jitgate.ssh.pubkey import parse_public_key_line
 
 
 @pytest.fixture
@@ -114,3 +117,22 @@ def test_agents_ask_for_certificates_by_the_new_host_key(gate: Service, agents: 
     for each in agents:
         each.obey_until("TrustSent")
     assert advanced(gate, "host") == "done"
+
+
+def test_agents_are_told_of_a_backup_and_of_no_key_that_the_signers_file_does_not_name(
+    gate: Service, agents: list[FakeAgent], tmp_path: Path
+):
+    words, file = tmp_path / "words", tmp_path / "user_ca-backup"
+    words.write_text("correct horse battery staple\n")
+    made = gate.jitgate("ca", "backup", "make", str(file), "--kind", "user", "--passphrase-file", str(words))
+    assert made.returncode == 0, made.stderr
+    backup = parse_public_key_line(file.with_name("user_ca-backup.pub").read_text().strip())[0]
+    agents[0].obey_until("TrustSent")
+    assert agents[0].trust
+    assert agents[0].trust.user[1:] == (backup,)
+
+    # as a service would that somebody took over: the key is listed, and the signer signs no list with it
+    line = generate_ed25519().public.line()
+    gate.act("ca add", key="", line=line, kind="user", realm="default")
+    agents[0].silent(3)  # whatever comes is no list with that key
+    assert agents[0].trust.user[1:] == (backup,)

@@ -24,6 +24,7 @@ def ls(options: Options, /, *, everything: bool, everybody: bool) -> None:
         found = rows(service.get("/v1/grants", query, limit=LIST_MAX), "grants")
     now = system_clock()
     lines = []
+    several = len({text(row, "realm", "default") for row in found}) > 1
     for row in found:
         ended = text(row, "ended_at", "")
         when = relative(parse(ended), now) if ended else until(parse(text(row, "ends_at")), now)
@@ -32,6 +33,8 @@ def ls(options: Options, /, *, everything: bool, everybody: bool) -> None:
         if everybody:
             line["PERSON"] = text(row, "person", "")
         line |= {"TARGET": target, "ROLE": text(row, "role")}
+        if several:
+            line["REALM"] = text(row, "realm", "default")
         if everything:
             line["STATE"] = ": ".join(filter(None, (text(row, "state"), text(row, "end_reason", ""))))
         lines.append(line | {"UNTIL": when, "REASON": text(row, "reason", "")})
