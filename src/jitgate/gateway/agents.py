@@ -36,6 +36,7 @@ from jitgate.ssh.wire import to_base64
 HELLO_S = 10.0  # for TLS and the proof: some round trips of a slow link
 AGENTS_MAX = 8192  # of one node
 LOOK_S = 0.25
+LOOK_MAX_S = 1.0  # after a look that took long
 POLL_S = 10.0
 FLUSH_S = 0.05  # what agents say in such a time is written at once
 SEEN_S = 60.0
@@ -161,8 +162,8 @@ class Agents:
                     _LOG.error("agents cannot be told what is new", extra={"problem": str(problem)})
                     self._again = True
                     await asyncio.sleep(AGAIN_S)
-                # where much is taken away all the time, telling it takes a third of the time at most
-                pause = max(LOOK_S, 2 * (time.monotonic() - began))
+                # where much is taken away all the time, telling it leaves time for others
+                pause = min(max(LOOK_S, 2 * (time.monotonic() - began)), LOOK_MAX_S)
         finally:
             flushing.cancel()
 
@@ -293,6 +294,7 @@ class Agents:
             async with self._telling:
                 if self._told is None or agent.host.realm not in self._told.krls:
                     await self._learn()
+                    self._again = True  # what was learnt with it is news to others, too
             await self._tell([agent])
         except Error as problem:
             _LOG.error("an agent cannot be told what is new", extra={"problem": problem.what})
@@ -391,9 +393,9 @@ class Agents:
                 await self._write_down()
             except Unreachable:
                 await asyncio.sleep(AGAIN_S)
-            except Exception as problem:  # noqa: BLE001  # what cannot be written is not tried for ever
+            except Exception as problem:  # noqa: BLE001  # whatever it was, it is one agent's and no other's
                 _LOG.error("what agents said cannot be written down", extra={"problem": str(problem)})
-                self._states, self._events, self._gone = {}, [], set()
+                await self._write_one_by_one()
 
     async def _write_down(self) -> None:
         self._dirty.clear()
@@ -410,6 +412,13 @@ class Agents:
             self._gone |= gone - self._states.keys()
             self._dirty.set()
             raise
+
+    async def _write_one_by_one(self) -> None:
+        """What cannot be written even so is not tried for ever."""
+        states, self._states, self._events = self._states, {}, []
+        for state in states.values():
+            with contextlib.suppress(Exception):
+                await acts.record_states(self.outside, [state], [])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
