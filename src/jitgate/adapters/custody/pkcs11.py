@@ -52,6 +52,7 @@ class Token:
     def __init__(self, place: Pkcs11Place) -> None:
         self._place = place
         self._session: pkcs11.Session | None = None
+        self._writing = False
         self._wrong_pin = ""
 
     def key(self, name: str) -> "TokenKey":
@@ -65,8 +66,8 @@ class Token:
         with self._asked():
             import pkcs11  # noqa: PLC0415  # an extra
 
+            session, mark = self._opened(writing=True), name.encode()
             self._check_free(name)
-            session, mark = self._opened(), name.encode()
             if algorithm is Algorithm.RSA:
                 session.generate_keypair(pkcs11.KeyType.RSA, _RSA_BITS, store=True, label=name, id=mark)
             else:
@@ -79,8 +80,8 @@ class Token:
         with self._asked():
             import pkcs11  # noqa: PLC0415  # an extra
 
+            session = self._opened(writing=True)
             self._check_free(name)
-            session = self._opened()
             at = pkcs11.Attribute
             both: dict[pkcs11.Attribute, Any] = {at.TOKEN: True, at.LABEL: name, at.ID: name.encode()}
             private, public = _attributes(key)
@@ -125,10 +126,14 @@ class Token:
             words = type(error).__name__ + (f": {shown(str(error), 120)}" if str(error) else "")
             raise Unreachable(f"the token {shown(self._place.token)}: {words}", _LOST) from None
 
-    def _opened(self) -> "pkcs11.Session":
+    def _opened(self, *, writing: bool = False) -> "pkcs11.Session":
+        """A session in which we are known; one that writes only where something is to be written."""
+        if writing and not self._writing:
+            self.close()
+            self._writing = True
         if self._session is None:
             import pkcs11  # noqa: PLC0415  # an extra
-            from pkcs11.exceptions import NoSuchToken, PinIncorrect, PinLocked  # noqa: PLC0415
+            from pkcs11.exceptions import NoSuchToken, PinIncorrect, PinLocked, UserAlreadyLoggedIn  # noqa: PLC0415
 
             _check_module(self._place.module)
             os.environ.update(self._place.environment or {})
@@ -137,7 +142,10 @@ class Token:
                 raise Unsafe("the token refused this PIN, and is not asked again", _put_right(self._place))
             try:
                 token = pkcs11.lib(self._place.module).get_token(token_label=self._place.token)
-                self._session = token.open(rw=True, user_pin=pin)
+                try:
+                    self._session = token.open(rw=self._writing, user_pin=pin)
+                except UserAlreadyLoggedIn:  # by a session that the library did not let us close
+                    self._session = token.open(rw=self._writing)
             except (PinIncorrect, PinLocked) as error:
                 self._wrong_pin = pin
                 raise Unsafe(f"the token refuses the PIN: {type(error).__name__}", _put_right(self._place)) from None
