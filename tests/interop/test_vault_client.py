@@ -8,6 +8,8 @@ import pytest
 from tests.service import Nursery
 from tests.vaults import Client, admin_token, vault_service
 
+pytestmark = pytest.mark.timeout(180)  # the real client is a program of 200 MB, started anew for each command
+
 POLICY = 'path "ssh/sign/ops" { capabilities = ["update"] }'
 
 

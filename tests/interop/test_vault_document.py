@@ -18,6 +18,8 @@ from tests.vaults import SETTING, Client, admin_token, vault_service
 
 from jitgate.app.local_sshd import LocalHost
 
+pytestmark = pytest.mark.timeout(180)  # the real client is a program of 200 MB, started anew for each command
+
 GUIDE = (Path(__file__).parents[1] / "vectors" / "vault" / "guide.md").read_text()
 BLOCKS = dict(re.findall(r"^## (\S+)\n```\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
 DROP_IN = "TrustedUserCAKeys {etc}/ca/trusted_user_ca_keys.pem\n"

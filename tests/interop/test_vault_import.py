@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.service import Nursery
 from tests.vaults import Client, admin_token, vault_service
 
 from jitgate.app.demo.openbao import OpenBao
+
+pytestmark = pytest.mark.timeout(180)  # the real client is a program of 200 MB, started anew for each command
 
 ROLES = {
     "ops": {"key_type": "ca", "allow_user_certificates": True, "allowed_users": "ubuntu,deploy", "ttl": "30m"},

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from tests.service import Nursery, new_service
 from tests.vaults import Client, admin_token, vault_service
+
+pytestmark = pytest.mark.timeout(180)  # the real client is a program of 200 MB, started anew for each command
 
 
 def test_without_the_signers_own_table_no_key_is_made(nursery: Nursery, tmp_path: Path):

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
+import pytest
 from tests.service import Nursery, Service
 from tests.vaults import Client, admin_token, vault_service
 
 from jitgate.app.local_sshd import LocalHost
+
+pytestmark = pytest.mark.timeout(180)  # the real client is a program of 200 MB, started anew for each command
 
 ROLE = "key_type=ca allow_user_certificates=true allowed_users=ubuntu default_user=ubuntu ttl=1h"
 SIGN = "vault write -field=signed_key ssh/sign/ops public_key=@.ssh/id.pub > .ssh/id-cert.pub"
