@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from jitgate.app.demo.openbao import find_bao
 from jitgate.app.demo.world import open_world, write_json
 
 
+@pytest.mark.timeout(180)  # a whole demo, and the real client, on a busy machine
 def test_vault_url_and_vault_token(programs: Mapping[str, Path], tmp_path: Path):
     assert programs
     with tempfile.TemporaryDirectory(prefix="jitgate-test-") as folder, open_world(Path(folder)) as world:
