@@ -29,7 +29,7 @@ from jitgate.core.ids import new_id
 
 GATEWAYS: Final = 2  # connections at a time: one is enough, the second is for when the first's gateway goes
 LOOK_S: Final = 2.0
-THREADS: Final = 2  # for what blocks: one thing is applied at a time, and each thread takes memory of its own
+THREADS: Final = 4  # for what blocks, names that are looked up among it; each takes memory of its own
 _INSTALL_AGAIN: Final = 30  # looks between two tries to install what could not be
 STATUS: Final = "status.json"
 _LOG: Final = logging.getLogger("jitgate.agent")
