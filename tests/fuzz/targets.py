@@ -7,14 +7,19 @@ be written again as the same bytes.
 import json
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.providers import CLIENT, ISSUER, FakeProvider, jwk
+from tests.unit.ca.test_trust import TRUST
 from tests.unit.gateway.test_hello import hello
 from tests.unit.gateway.test_proxy import header
+from tests.unit.sessions.test_agent_wire import SEEDS as AGENT_FRAMES
+from tests.unit.sessions.test_bundle import BUNDLE
+from tests.unit.sessions.test_joining import TOKEN as JOIN_TOKEN
 from tests.unit.sessions.test_ticket import KEY as TICKET_KEY
 from tests.unit.sessions.test_ticket import TICKET
 from tests.unit.ssh.made import SOFTWARE, made, software_key
@@ -22,12 +27,14 @@ from tests.unit.ssh.test_cert import body, signed
 
 from jitgate.adapters.custody.agent import keys_in
 from jitgate.adapters.custody.transit import public_of
+from jitgate.ca.trust import take_trust, trust_payload
 from jitgate.cli.answers import as_row
 from jitgate.cli.loopback import fields_of
 from jitgate.cli.oidc import endpoints_of
 from jitgate.cli.providers import as_ways
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput, Unsafe
+from jitgate.core.fields import canonical, read_json
 from jitgate.gateway import proxy
 from jitgate.gateway.hello import protocols
 from jitgate.identity.jwks import parse_key_set
@@ -35,6 +42,9 @@ from jitgate.identity.oidc import TokenRefused, TokenRules, verify_id_token
 from jitgate.identity.providers import ALGORITHMS
 from jitgate.policy.vault_acl import CAPABILITIES, parse_policy
 from jitgate.policy.vault_role import as_fields, read_role
+from jitgate.sessions import agent_wire
+from jitgate.sessions.bundle import bundle_payload, take_bundle
+from jitgate.sessions.joining import read_token, write_token
 from jitgate.sessions.ticket import make_ticket, open_ticket
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import (
@@ -250,6 +260,31 @@ def transit_key(data: bytes) -> None:
         raise BadInput("a key that is not taken") from None
 
 
+def agent_frame(data: bytes) -> None:
+    """Each side reads what the other one writes, and writes what it has read again."""
+    for take in (agent_wire.take_from_agent, agent_wire.take_from_service):
+        with suppress(BadInput):
+            found = take(data)
+            assert take(agent_wire.put_frame(found)[4:]) == found
+            return
+    raise BadInput("neither")
+
+
+def join_token(data: bytes) -> None:
+    found = read_token(data.decode("latin-1"))
+    assert read_token(write_token(found).reveal()) == found
+
+
+def trust_list(data: bytes) -> None:
+    value = read_json(data, "it")
+    assert trust_payload(take_trust(value)) == canonical(value)
+
+
+def bundle(data: bytes) -> None:
+    value = read_json(data, "it")
+    assert bundle_payload(take_bundle(value)) == canonical(value)
+
+
 def seeds() -> dict[str, tuple[Target, list[bytes]]]:
     """{name: (target, sound inputs to start from)}"""
     keys = [made(a) for a in Algorithm]
@@ -305,6 +340,10 @@ def seeds() -> dict[str, tuple[Target, list[bytes]]]:
             transit_key,
             [b"ed25519 " + b64encode(keys[0].public.blob[-32:]), b"ecdsa-p256 " + files_of_public[1]],
         ),
+        "agent_frame": (agent_frame, AGENT_FRAMES),
+        "join_token": (join_token, [write_token(JOIN_TOKEN).reveal().encode()]),
+        "trust_list": (trust_list, [trust_payload(TRUST)]),
+        "bundle": (bundle, [bundle_payload(BUNDLE)]),
         "vault_policy": (vault_policy, [POLICY, b'{"path": {"ssh/*": {"capabilities": ["read"]}}}']),
         "vault_role": (vault_role, [ROLE]),
     }
