@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from jitgate import __version__
-from jitgate.agent import doctor, durable, held, hostkey, obey, pins, tls
+from jitgate.agent import doctor, durable, held, hostkey, jit, obey, pins, tls
 from jitgate.agent.dialback import local_sshd
 from jitgate.agent.doctor import Level
 from jitgate.agent.held import Held
@@ -123,7 +123,19 @@ def join(place: Place, token: Invitation, logins: tuple[str, ...], clock: Clock,
     else:
         say("known", f"this host has joined as {known.pins.host}: nothing is asked of the service")
     put_in_force(known, say)
+    close_new(known, say)
     return known
+
+
+def close_new(known: Held, say: Say) -> None:
+    """Logins without an account are jitgate's alone from their first day. One that cannot be stays as it is, and is
+    said: the host has joined all the same."""
+    sshd, new = known.pins.sshd, jit.without_account(known.pins.logins)
+    try:
+        if jit.put(sshd, {*jit.closed(sshd), *new}):
+            say("only", f"jitgate opens {' '.join(new)}: there was no such account before")
+    except Error as error:
+        say("note", f"keys and passwords may open {' '.join(new)}: {error.what}")
 
 
 def read_first(sshd: Sshd, logins: tuple[str, ...], clock: Clock, say: Say) -> None:

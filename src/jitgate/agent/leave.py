@@ -3,7 +3,7 @@
 import shutil
 from contextlib import suppress
 
-from jitgate.agent import durable, exclusive, held, obey, pam, pins
+from jitgate.agent import durable, exclusive, held, jit, obey, pam, pins
 from jitgate.agent.place import Place, Say
 from jitgate.agent.script import render
 from jitgate.agent.sshd import Sshd
@@ -25,6 +25,8 @@ def leave(place: Place, say: Say) -> None:
         raise NotFound("this host has not joined", "there is nothing to undo")
     if exclusive.undo(sshd, place.state):
         say("remove", str(exclusive.drop_in(sshd)))
+    if jit.remove(sshd):
+        say("remove", str(jit.drop_in(sshd)))
     if pam.remove():
         say("remove", f"our line in {pam.FILE}")
     if there:
