@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,16 @@ def test_a_closed_terminal_ends_it_like_any_other_stop(monkeypatch: pytest.Monke
     taken_down: list[Path] = []
 
     @contextmanager
-    def world(folder: Path, *, dex: bool) -> Iterator[None]:
+    def world(folder: Path, *, dex: bool, trusted: bool) -> Iterator[None]:
         assert not dex
+        assert not trusted
         try:
             yield
         finally:
             taken_down.append(folder)
 
     monkeypatch.setattr(demo, "open_world", world)
+    monkeypatch.setattr(demo, "joined_hosts", lambda _: nullcontext())
     monkeypatch.setattr(demo, "tour", lambda _: signal.raise_signal(number))
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     signal.signal(number, lambda *_: None)  # or it would end the tests
