@@ -203,6 +203,8 @@ def _users(folder: Path, logins: tuple[str, ...], uid: int, gid: int, programs: 
         home.parent.chmod(0o755)
         _give(uid, gid, home)
         users.append(f"{login}:x:{uid}:{gid}:{login}:{home}:{shell}\n")
+    if "root" not in logins:  # ssh-keygen, run by root with this list, wants to know who that is; nobody logs in as it
+        users.append("root:x:0:0:root:/:/usr/sbin/nologin\n")
     passwd = _put(folder, "passwd", "".join(users), uid, gid)
     # Without a group tty: an sshd that is not root could not give a terminal to it.
     group = _put(folder, "group", f"users:x:{gid}:\n", uid, gid)
