@@ -111,6 +111,24 @@ async def test_who_is_connected_to_another_node_is_not_gone(opened: Opened):
     assert found == replace(state, connected_at=None, seen_at=NOW + 9)
 
 
+async def test_what_one_node_heard_later_is_not_undone_by_the_other(opened: Opened):
+    web1 = host("web1")
+    late = HostState(web1.id, "default", "one", NOW, NOW, bundle=(0, 9, NOW), bundle_at=NOW, trust=(0, 4), trust_at=NOW)
+    early = replace(late, node="two", bundle=(0, 8, NOW), trust=(0, 3), seen_at=NOW + 1)
+
+    def job(tx: Tx) -> None:
+        tx.hosts.add(web1)
+        tx.host_states.put([late])
+        tx.host_states.put([early])
+
+    await opened.store.write(job)
+    found = await opened.store.read(lambda tx: tx.host_states.by_host(web1.id))
+    assert found == replace(early, bundle=late.bundle, trust=late.trust)
+    lost = replace(early, node="one", bundle=None, bundle_at=None, trust=None, trust_at=None)
+    await opened.store.write(lambda tx: tx.host_states.put([lost]))
+    assert await opened.store.read(lambda tx: tx.host_states.by_host(web1.id)) == lost
+
+
 async def test_labels_change_and_the_host_stays(opened: Opened):
     web1 = host("web1")
 

@@ -1,7 +1,7 @@
 """Join tokens, hosts that wait for their owner, and what agents acknowledged."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
@@ -101,11 +101,18 @@ class HostStates:
         self._c = connection
 
     def put(self, states: Sequence[HostState]) -> None:
-        """Each in the place of what was known of its host."""
+        """Each in the place of what was known of its host.
+
+        An agent speaks to two nodes: what one of them heard later is not undone by what the other heard before.
+        """
         if not states:
             return
         rows = [_put_state(state) for state in states]
-        known = set(self._c.scalars(select(_S.host_id).where(_S.host_id.in_([row["host_id"] for row in rows]))))
+        standing = select(*(_S[name] for name in ("host_id", "node_id", *_BUNDLE, *_TRUST)))
+        found = self._c.execute(standing.where(_S.host_id.in_([row["host_id"] for row in rows])))
+        known = {row.host_id: row._asdict() for row in found}
+        for row in rows:
+            _keep_later(row, known.get(str(row["host_id"])))
         if new := [row for row in rows if row["host_id"] not in known]:
             self._c.execute(insert(t.host_state), new)
         if old := [{"which": row["host_id"], **row} for row in rows if row["host_id"] in known]:
@@ -183,6 +190,19 @@ def _put_state(state: HostState) -> dict[str, object]:
         "clock_off": state.clock_off,
         "problems": json.dumps([[each.code, each.detail] for each in state.problems]),
     }
+
+
+_BUNDLE = ("bundle_epoch", "bundle_counter", "bundle", "bundle_at", "krl")
+_TRUST = ("trust_epoch", "trust_counter", "trust_at")
+
+
+def _keep_later(row: dict[str, Any], before: Mapping[str, Any] | None) -> None:
+    if before is None or before["node_id"] == row["node_id"]:
+        return
+    for names, at in ((_BUNDLE, "bundle_at"), (_TRUST, "trust_at")):
+        is_older = (row[names[0]], row[names[1]]) < (before[names[0]], before[names[1]])
+        if is_older and row[at] is not None:  # an agent that has none has lost it
+            row.update({name: before[name] for name in names})
 
 
 def _state(row: Row[Any]) -> HostState:
