@@ -63,7 +63,23 @@ async def grant_run_out(world: World, _alice: Visitor) -> object:
     return await disable_person(world.outside, OPERATOR, "bob")  # anything that makes it decide again
 
 
+async def person_revoked(world: World, _alice: Visitor) -> object:
+    olga = await world.enter("olga")
+    return await olga.post("/v1/revocations", {"what": "person", "subject": "alice"})
+
+
+async def key_revoked(_world: World, alice: Visitor) -> object:
+    return await alice.post("/v1/revocations", {"what": "key", "subject": alice.signer.key.public.fingerprint})
+
+
+async def grant_revoked(_world: World, alice: Visitor) -> object:
+    return await alice.post("/v1/revocations", {"what": "grant", "subject": alice.granted})
+
+
 TAKEN: dict[str, tuple[Act, int, str]] = {
+    "person revoked": (person_revoked, 401, "not_signed_in"),
+    "key revoked": (key_revoked, 403, "key_not_registered"),
+    "grant revoked": (grant_revoked, 409, "conflict"),
     "person disabled": (disabled, 401, "not_signed_in"),
     "grant ended": (grant_ended, 409, "conflict"),
     "grant ended by an admin": (grant_ended_by_an_admin, 409, "conflict"),
