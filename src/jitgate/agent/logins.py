@@ -90,7 +90,8 @@ class Logins:
         peer = processes.peer_of(found.process) or (told.source, told.port)
         now, trust = self.clock(), self.held.trust
         ours = told.how is How.CERTIFICATE and trust is not None and told.ca in {key.fingerprint for key in trust.user}
-        named = (told.serial, told.key_id, told.ca) if told.how is How.CERTIFICATE else (0, "", "")
+        # another CA's serials and key ids may be of forms that no report has
+        named = (told.serial, told.key_id, told.ca) if ours else (0, "", told.ca)
         login = Login(self.new_id(now), told.login[:32], peer[0] or "0.0.0.0", peer[1], now, told.how, verified, *named)  # noqa: S104  # unknown
         seen = Seen(
             login, processes.tree_of(found.process), grant_of(told.key_id) if ours else "", ours, told.key.hex()

@@ -77,8 +77,8 @@ class Watch:
             async with self._work:
                 try:
                     await asyncio.to_thread(self.logins.look)
-                except Error as error:
-                    _LOG.error("logins cannot be looked after: %s", error.what)
+                except Exception:  # noqa: BLE001  # whatever one login or one file did, the others are looked after
+                    _LOG.exception("logins cannot be looked after")
             if self.told:
                 await self.told()
             with contextlib.suppress(TimeoutError):
@@ -120,8 +120,8 @@ class Watch:
                     self.logins.entered(told)
                 else:
                     self.wake()
-            except Error as error:
-                _LOG.warning("%s: %s", path.name, error.what)
+            except (Error, OSError) as error:
+                _LOG.warning("%s: %s", path.name, error)
             path.unlink(missing_ok=True)
 
     # ---- the journal ----
@@ -130,7 +130,7 @@ class Watch:
         while True:
             try:
                 await self._follow_once()
-            except OSError as error:
+            except (Error, OSError) as error:
                 _LOG.warning("the journal cannot be followed: %s", error)
             await asyncio.sleep(_AGAIN_S)
 
