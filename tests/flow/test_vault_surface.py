@@ -319,6 +319,19 @@ async def test_a_token_with_a_number_of_uses_has_that_many(world: World):
     assert len(await issued(world)) == 2
 
 
+async def test_a_token_with_a_number_of_uses_makes_no_other(world: World):
+    """As Vault: a child without a number would make it any number."""
+    vault = await open_vault(world)
+    await vault.ok(
+        "PUT", "sys/policies/acl/makers", {"policy": 'path "auth/token/create" { capabilities = ["update"] }'}
+    )
+    made = await vault.ok("PUT", "auth/token/create", {"policies": ["ssh-access", "makers"], "num_uses": 2})
+    token = made["auth"]["client_token"]
+    for more in ({}, {"num_uses": 1}):
+        status, words = await vault.refused("PUT", "auth/token/create", more, token)
+        assert (status, "number of uses" in words) == (400, True)
+
+
 async def test_a_refusal_is_one_entry(world: World):
     vault = await open_vault(world)
     token = await vault.user()

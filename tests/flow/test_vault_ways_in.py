@@ -227,3 +227,32 @@ async def test_two_logins_of_one_mount_are_one_person(world: World):
         return [person.name for person in tx.people.all() if "@userpass" in person.name]
 
     assert await world.store.read(names) == ["testuser@userpass"]
+
+
+async def test_policies_that_are_taken_away_are_gone_under_either_name(world: World):
+    """`token_policies` and the older `policies` mean one thing: what is written last holds."""
+    vault = await open_vault(world)
+    await vault.ok("POST", "sys/auth/approle", {"type": "approle"})
+    for first, then in (("token_policies", "policies"), ("policies", "token_policies")):
+        user, role = "auth/userpass/users/testuser", "auth/approle/role/ci"
+        await vault.ok("PUT", user, {"password": PASSWORD, first: "ssh-access"})
+        await vault.ok("PUT", role, {first: "ssh-access"})
+        for less in ("default", ""):
+            await vault.ok("PUT", f"{user}/policies" if then == "policies" else user, {then: less})
+            await vault.ok("PUT", role, {then: less})
+            token = await vault.login()
+            assert (await vault.sign(token=token)).status == 403
+            assert "ssh-access" not in (await vault.ok("GET", user))["data"]["token_policies"]
+            assert "ssh-access" not in (await vault.ok("GET", role))["data"]["token_policies"]
+
+
+async def test_times_that_are_taken_back_are_gone_under_either_name(world: World):
+    vault = await open_vault(world)
+    user = "auth/userpass/users/testuser"
+    await vault.ok("PUT", user, {"password": PASSWORD, "ttl": "4h", "max_ttl": "8h"})
+    await vault.ok("PUT", user, {"token_ttl": "5m", "token_max_ttl": "10m"})
+    await vault.ok("PUT", user, {"ttl": "1m"})
+    assert (await vault.ok("GET", user))["data"]["token_ttl"] == 60
+    await vault.ok("PUT", user, {"token_ttl": 0, "token_max_ttl": 0})
+    found = (await vault.ok("GET", user))["data"]
+    assert (found["token_ttl"], found["token_max_ttl"]) == (0, 0)

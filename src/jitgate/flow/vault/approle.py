@@ -10,7 +10,7 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.holders import holder_person
-from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields
+from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields, with_changes
 from jitgate.flow.vault.userpass import count_attempt, forgive, take_away
 from jitgate.identity import throttle
 from jitgate.identity.model import Factor, Kind
@@ -97,7 +97,7 @@ async def write_role(outside: Outside, asked: Asked) -> Answer:
         if there is None and len(tx.vault.entries(mount.id, "approle")) >= ROLES_MAX:
             raise BadInput(f"{ROLES_MAX} roles are there already", "delete one")
         before = dict(there.body) if there else {"role_id": str(uuid.UUID(bytes=outside.random(16), version=4))}
-        tx.vault.put_entry(Entry(mount.id, "approle", name, before | dict(asked.data), outside.clock()))
+        tx.vault.put_entry(Entry(mount.id, "approle", name, with_changes(before, asked.data), outside.clock()))
         tx.move_epoch()
         detail = (("path", asked.path), ("what", "approle"))
         tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))

@@ -72,8 +72,8 @@ class Way:
 
 def read_terms(data: Mapping[str, object]) -> Terms:
     """Of a user, an AppRole or a JWT role: `token_policies` (or `policies`), `token_ttl`, `token_max_ttl`, ..."""
-    ttl = seconds(data.get("token_ttl") or data.get("ttl") or 0) * SECOND
-    until = seconds(data.get("token_max_ttl") or data.get("max_ttl") or 0) * SECOND
+    ttl = seconds(_either(data, "ttl") or 0) * SECOND
+    until = seconds(_either(data, "max_ttl") or 0) * SECOND
     uses = data.get("token_num_uses") or 0
     if isinstance(uses, str) and uses.isascii() and uses.isdigit():
         uses = int(uses[:9])
@@ -82,8 +82,20 @@ def read_terms(data: Mapping[str, object]) -> Terms:
     if max(ttl, until) > TTL_MAX:
         raise BadInput(f"a token for longer than {TTL_MAX // HOUR} hours", "tokens are short here: log in again")
     no_default = data.get("token_no_default_policy") in (True, "true")
-    policies = policy_names(data.get("token_policies") or data.get("policies") or [])
+    policies = policy_names(_either(data, "policies") or [])
     return Terms(policies, ttl, until, uses, default_policy=not no_default)
+
+
+def _either(data: Mapping[str, object], name: str) -> object:
+    """A field by its name of today, where that is there at all, else by the older one."""
+    return data[f"token_{name}"] if f"token_{name}" in data else data.get(name)
+
+
+def with_changes(before: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """What is kept of a user or an AppRole after a write: a field that is written replaces it under either name, so
+    that nothing which was taken away stays under the other one."""
+    replaced = {other for name in given for other in (f"token_{name}", name.removeprefix("token_"))}
+    return {name: value for name, value in before.items() if name not in replaced} | dict(given)
 
 
 def terms_fields(terms: Terms) -> dict[str, object]:
@@ -266,7 +278,8 @@ async def revoke(outside: Outside, asked: Asked) -> Answer:
 
 
 async def create(outside: Outside, asked: Asked) -> Answer:
-    """A child: never more policies than its parent, never longer than it, ended with it."""
+    """A child: never more policies than its parent, never longer than it, ended with it. A token with a number of uses
+    makes none: each child would have uses of its own."""
     only(asked, CREATE)
     for name in ("no_parent", "period", "id", "entity_alias"):
         if asked.data.get(name) not in (None, False, "", 0, "false", "0", "0s"):
@@ -284,6 +297,8 @@ async def create(outside: Outside, asked: Asked) -> Answer:
 
     def job(tx: Tx, holder: Holder) -> Answer:
         now, parent = outside.clock(), holder.token
+        if parent.uses_left is not None:
+            raise BadInput("a token with a number of uses makes no other", "log in, and use that token")
         if not holder.root and (more := sorted(set(wanted) - set(parent.policies))):
             raise Denied(f"child policies must be subset of parent: {', '.join(more)}", code="vault_policy")
         inherited = wanted or tuple(each for each in parent.policies if each != ROOT)

@@ -17,7 +17,16 @@ from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.holders import holder_person, person_of
-from jitgate.flow.vault.tokens import Way, auth_fields, end_token, made_detail, make_token, read_terms, terms_fields
+from jitgate.flow.vault.tokens import (
+    Way,
+    auth_fields,
+    end_token,
+    made_detail,
+    make_token,
+    read_terms,
+    terms_fields,
+    with_changes,
+)
 from jitgate.identity import passwords, throttle
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.throttle import ACCOUNT, ADDRESS, Throttled
@@ -114,7 +123,7 @@ async def write_user(outside: Outside, asked: Asked) -> Answer:
             raise BadInput(f"{USERS_MAX} users are there already", "delete one")
         before = dict(there.body) if there else {}
         given = {key: value for key, value in asked.data.items() if key != "password"}
-        body = before | given | ({"password_hash": hashed} if hashed else {})
+        body = with_changes(before, given) | ({"password_hash": hashed} if hashed else {})
         return _put(tx, outside, asked, holder, mount, name, body, warnings, new_password=bool(hashed))
 
     return await write(outside, asked, job)
