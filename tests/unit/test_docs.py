@@ -24,6 +24,7 @@ PROVIDERS = (ROOT / "docs/identity-providers.md").read_text()
 VAULT = (ROOT / "docs/vault.md").read_text()
 AGENTS = (ROOT / "docs/agents.md").read_text()
 AGENT = (ROOT / "docs/agent.md").read_text()
+HOST_SESSIONS = (ROOT / "docs/host-sessions.md").read_text()
 
 
 def test_generated_docs_are_as_generated() -> None:
@@ -58,7 +59,7 @@ def test_every_error_code_is_told() -> None:
     assert {"denied", "bad_proof", "key_not_registered"} <= codes, "the search finds none any more"
     told = {
         code
-        for page in (OPERATIONS, POLICY, PROVIDERS, AGENTS, VAULT, AGENT)
+        for page in (OPERATIONS, POLICY, PROVIDERS, AGENTS, VAULT, AGENT, HOST_SESSIONS)
         for code in re.findall(r"`([a-z_]+)`", page)
     }
     assert codes - told == set()

@@ -30,6 +30,13 @@ _realm = click.option("--realm", default="default", show_default=True, help="The
 @click.option("--address", default="", help="Where connections go.  [default: where it joins from]")
 @click.option("--port", type=click.IntRange(1, 65535), default=22, show_default=True, help="Of its sshd.")
 @click.option(
+    "--reach",
+    type=click.Choice(["dial", "agent"]),
+    default="dial",
+    show_default=True,
+    help="agent: nothing can connect to it; its agent dials back for each session.",
+)
+@click.option(
     "--minutes", type=click.IntRange(1, 43200), default=60, show_default=True, help="How long the token lives."
 )
 @click.option("--again", is_flag=True, help="It may take the place of a host that has the name.")
@@ -46,6 +53,7 @@ def add(
     labels: tuple[str, ...],
     address: str,
     port: int,
+    reach: str,
     minutes: int,
     again: bool,
     provider: str,
@@ -64,6 +72,7 @@ def add(
         "labels": _labels(labels),
         "address": address,
         "port": port,
+        "reach": reach,
         "minutes": minutes,
         "again": again,
     } | ({"provider": provider, "subject": subject} if provider or subject else {})
