@@ -64,9 +64,22 @@ def test_no_form_alone_is_shorter(some):
     assert all(len(data) <= 8 + 4 + 2049 for kind, data in put_serials(serials) if kind == BITMAP)
 
 
+def every_other(first: int, count: int) -> list[tuple[int, int]]:
+    return [(serial, serial) for serial in range(first, first + 2 * count, 2)]
+
+
+@pytest.mark.parametrize("last", range(16_380, 16_400))
+def test_a_bitmap_is_never_longer_than_sshd_takes(last: int):
+    serials = Serials([*every_other(1, 8180), (last, last)])
+    written = list(put_serials(serials))
+    assert Serials(run for kind, data in written for run in read_serials(kind, data)) == serials
+
+
 @pytest.mark.parametrize(
     ("some", "most"),
     [
+        pytest.param([*every_other(1, 500), (1002, 13_000), *every_other(13_002, 500)], 480, id="a run in a crowd"),
+        pytest.param([*every_other(1, 50), *every_other(9000, 50)], 230, id="two crowds"),
         pytest.param([(10, 1_000_009)], 150, id="one run"),
         pytest.param([(n, n) for n in range(10, 2_000_010, 2)], 260_000, id="every other one"),
         pytest.param([(n * 997, n * 997) for n in range(1, 1_000_001)], 8_000_200, id="far apart"),
