@@ -102,9 +102,9 @@ def test_unconfirmed_it_is_undone_though_who_began_it_was_killed(host: LocalHost
     subprocess.run(["kill", "-9", "--", f"-{session.pid}"], check=False, capture_output=True)
     session.wait()
     session.stdout.close()
-    until(lambda: tree(host.etc) == before)
-    until(lambda: opens(host, "ubuntu", key=OWNER))
-    until(lambda: not list(state_of(host).glob("exclusive*")))
+    until(lambda: not list(state_of(host).glob("exclusive*")))  # it goes once sshd has been reloaded
+    assert tree(host.etc) == before
+    assert opens(host, "ubuntu", key=OWNER)
 
 
 def test_the_agent_undoes_it_where_the_watch_was_killed_too(host: LocalHost, service: Enroller):
