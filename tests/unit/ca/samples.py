@@ -8,8 +8,8 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jitgate.adapters.signers.desk import Desk
-from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignerRefusal, SignRequest
 from jitgate.ca.agent_keys import agents_text
+from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignerRefusal, SignRequest
 from jitgate.ca.rules import Rules, default_rules, read_rules
 from jitgate.ca.signed import parse_line, summarize
 from jitgate.core.clock import HOUR, SECOND, Clock
@@ -86,14 +86,14 @@ class MemorySigner:
     async def checkpoint(self, body: bytes) -> bytes | SignerRefusal:
         return self.desk.checkpoint(body)
 
-    async def generate(self, realm: str) -> bytes | SignerRefusal:
-        return self.desk.generate(realm)
-
     async def trust(self, payload: bytes) -> bytes | SignerRefusal:
         return self.desk.trust(payload)
 
     async def bundles(self, payloads: Sequence[bytes]) -> list[bytes | SignerRefusal]:
         return [self.desk.bundle(each) for each in payloads]
+
+    async def generate(self, realm: str) -> bytes | SignerRefusal:
+        return self.desk.generate(realm)
 
     async def signed(self, offset: int = 0) -> SignedPage:
         """`offset` counts lines here."""
