@@ -66,7 +66,7 @@ class Krl:
         if self.has_key(key) or self.has_key(ca):
             return True
         for found in filter(None, map(self.certificates.get, (ca, b""))):
-            if key_id in found.key_ids or (serial != 0 and serial in found.serials):
+            if key_id in found.key_ids or serial in found.serials:  # 0 is in no set
                 return True
         return False
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.ssh.krls import CAS, KEYS, krls, ranges
 from tests.unit.ssh.made import string
 
+from jitgate.ssh import krl
 from jitgate.ssh.krl import Certificates, Krl, dump_krl, merge, parse_krl
 from jitgate.ssh.krl_serials import BITMAP, LIST, RANGE, RANGES_MAX, Serials, put_serials, read_serials
 from jitgate.ssh.wire import FormatError
@@ -127,6 +128,16 @@ def test_joined_lists_keep_every_section_as_it_stood():
     joined = merge([head() + odd + odd, own], version=3, generated=4, comment=b"joined")
     assert joined.startswith(b"SSHKRL\n\0" + struct.pack(">IQQQ", 1, 3, 4, 0) + string(b"") + string(b"joined"))
     assert joined.endswith(odd + odd + section(2, string(KEYS[1])))
+
+
+def test_lists_that_are_too_long(monkeypatch: pytest.MonkeyPatch):
+    data = dump_krl(Krl(keys=frozenset(KEYS[:2])))
+    monkeypatch.setattr(krl, "MAX_KRL", len(data))
+    assert parse_krl(data).keys
+    with pytest.raises(FormatError, match="more than"):
+        parse_krl(data + b"\x02" + string(b""))
+    with pytest.raises(FormatError, match="together"):
+        merge([data, data], version=1, generated=1)
 
 
 def test_a_signature_is_no_part_of_the_meaning():

@@ -174,6 +174,7 @@ def rsa_made(bits: int, name: bytes = b"rsa-sha2-512") -> Made:
     ("ca", "code", "severity"),
     [
         pytest.param(rsa_made(1024), "weak-key", S.DANGER, id="RSA 1024"),
+        pytest.param(rsa_made(1536), "weak-key", S.DANGER, id="RSA 1536"),
         pytest.param(rsa_made(2048), "short-key", S.WARNING, id="RSA 2048"),
         pytest.param(rsa_made(2048, b"ssh-rsa"), "sha1", S.DANGER, id="SHA-1"),
     ],
@@ -183,6 +184,10 @@ def test_weak_authorities(ca: Made, code: str, severity: Severity):
     assert read_loosely(line(raw.blob())).signature_holds is True
     assert codes(raw)[code] is severity
     assert codes(raw.but(ca_blob=rsa_made(1024).public.blob))["bad-signature"] is S.DANGER
+
+
+def test_a_signature_by_no_algorithm():
+    assert codes(sound().but(ca=rsa_made(2048, b"rsa-sha3-512")))["bad-signature"] is S.DANGER
 
 
 def test_weak_subjects():
