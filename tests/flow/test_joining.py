@@ -147,6 +147,29 @@ async def test_a_known_host_joins_by_its_key_and_the_owners_word(world: World):
     assert (await NewHost(world).join_by_key(installation, "old1")).status == 403
 
 
+async def test_an_owners_word_ends_with_the_host_that_is_taken_out(world: World):
+    olga = await world.enter("olga")
+    token = await invite(olga, "old1")
+    web = NewHost(world)
+    await web.join(token)
+    assert (await web.join_by_key(token.installation, "old1")).status == 202
+    await olga.post("/v1/hosts/old1/approve", {"fingerprint": web.key.public.fingerprint})
+    assert (await olga.delete("/v1/hosts/old1")).status == 204
+    assert (await web.join_by_key(token.installation, "old1")).status == 403
+    assert (await web.join(token)).status == 202
+
+
+async def test_an_owners_word_ends_after_a_week(world: World):
+    olga = await world.enter("olga")
+    token = await invite(olga, "old1")
+    web = NewHost(world)
+    await web.join(token)
+    assert (await web.join_by_key(token.installation, "old1")).status == 202
+    await olga.post("/v1/hosts/old1/approve", {"fingerprint": web.key.public.fingerprint})
+    world.clock.advance(8 * 24 * HOUR)
+    assert (await web.join_by_key(token.installation, "old1")).status == 202
+
+
 async def test_whatever_is_wrong_the_answer_is_the_same_and_nothing_is_made(world: World):
     token = await invite(await world.enter("olga"))
     before = await names(world)

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from tests.corp import Corp
 from tests.flow.test_joining import WAY, names
-from tests.hosts import NewHost, checked
+from tests.hosts import NewHost, checked, signed
 from tests.providers import CLIENT, ISSUER
 from tests.world import Visitor, World
 
 from jitgate.core.errors import BadInput
+from jitgate.core.fields import canonical
+from jitgate.core.secret import Secret
 from jitgate.identity.providers import ProviderSettings
-from jitgate.sessions.joining import JoinToken, read_token
+from jitgate.sessions.joining import NAMESPACE, JoinToken, identity_hash, join_bytes, read_token, secret_hash
 
 AUDIENCE = "jitgate-hosts"
 SUBJECT = "system:node:web7"
@@ -47,6 +49,18 @@ async def test_a_machine_joins_by_its_own_token(corp: Corp):
 async def test_the_way_there_lets_nobody_in_by_itself(corp: Corp):
     way = await invited(await corp.world.enter("olga"))
     assert (await NewHost(corp.world).join(way)).status == 403
+
+
+async def test_what_an_owner_named_is_no_secret_of_a_token(corp: Corp):
+    """A stranger knows issuer and subject: the text that is hashed for them, sent as if it were a token's secret."""
+    way = await invited(await corp.world.enter("olga"), subject="web7")
+    guess = "jitgate-join-identity-v1\n" + canonical([ISSUER, "web7"]).decode()
+    assert len(guess) <= 64
+    assert secret_hash(Secret(guess)) == identity_hash(ISSUER, "web7")
+    web, now = NewHost(corp.world), corp.world.clock()
+    said = join_bytes(way.installation, way.realm, way.name, secret_hash(Secret(guess)), now)
+    assert (await web.join(way, token=guess, signature=signed(web.key, NAMESPACE, said))).status == 403
+    assert "web7" not in await names(corp.world)
 
 
 async def test_the_token_is_used_once_and_another_key_waits_for_the_owner(corp: Corp):

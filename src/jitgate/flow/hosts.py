@@ -152,6 +152,7 @@ async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DE
         if host is None:
             raise _unknown(name)
         tx.hosts.remove(host.id, now)
+        tx.waiting_hosts.remove(realm, name)  # an approval that it has not come for
         tx.revocations.take_host(host.id, now)
         tx.move_state()
         tx.log.append(Event(EventType.HOST_REMOVED, "done", now, realm, actor, target=f"host:{name}"))

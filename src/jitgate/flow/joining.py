@@ -38,6 +38,7 @@ from jitgate.sessions.joining import (
     join_bytes,
     new_secret,
     secret_hash,
+    unverified_hash,
     write_token,
 )
 from jitgate.sessions.model import Host
@@ -46,7 +47,7 @@ from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 
 HOST = Actor("unknown")
 NO_TOKEN = bytes(32)
-WAITING_FOR: Micros = 7 * DAY  # then who was not approved is forgotten
+WAITING_FOR: Micros = 7 * DAY  # then who waits is forgotten, and so is an approval that nobody came for
 LIFE_MAX: Micros = 30 * DAY
 _ADMINS = "an admin: jitgate user add NAME --admin"
 
@@ -183,9 +184,7 @@ async def _proved(outside: Outside, asked: JoinAsked) -> tuple[PublicKey, bytes]
     key, _ = parse_public_key_line(asked.host_key)
     if abs(asked.time - outside.clock()) > CLOCK_MAX:
         raise BadInput("the host's clock is more than 5 minutes off", "set the clock, then join again", code="clock")
-    if not asked.secret.reveal().isascii():
-        raise BadInput("no token in force for this name", code="join_token")
-    hashed = shown_hash = secret_hash(asked.secret) if asked.secret else NO_TOKEN
+    hashed = shown_hash = unverified_hash(asked.secret) if asked.secret else NO_TOKEN
     if asked.unverified_provider:
         workload = await workload_of(outside, asked.unverified_provider, asked.id_token)
         hashed, shown_hash = identity_hash(workload.issuer, workload.subject), secret_hash(asked.id_token)
@@ -208,7 +207,7 @@ def _decide(
         raise BadInput("the host key was revoked", code="key_revoked")
     standing = tx.hosts.by_name(realm, name)
     waiting = tx.waiting_hosts.by_name(realm, name)
-    if waiting and waiting.key == key and waiting.approved_at is not None:
+    if waiting and waiting.key == key and waiting.approved_at is not None and not _is_forgotten(waiting, now):
         return waiting.terms, waiting.how
     token = tx.join_tokens.by_hash(hashed) if hashed != NO_TOKEN else None
     if hashed == NO_TOKEN and standing and standing.key == key:
@@ -231,6 +230,8 @@ async def _wait(outside: Outside, asking: Waiting) -> Waiting:
 
     def job(tx: Tx) -> Waiting:
         before = tx.waiting_hosts.by_name(asking.terms.realm, asking.terms.name)
+        if before is not None and _is_forgotten(before, asking.asked_at):
+            before = None
         if before is not None and before.key == asking.key:
             return before
         if before is not None and before.approved_at is not None:  # an owner has chosen
@@ -241,6 +242,10 @@ async def _wait(outside: Outside, asking: Waiting) -> Waiting:
         return asking
 
     return await outside.store.write(job)
+
+
+def _is_forgotten(waiting: Waiting, now: Micros) -> bool:
+    return now - (waiting.approved_at or waiting.asked_at) > WAITING_FOR
 
 
 async def _let_in(

@@ -244,6 +244,7 @@ def _host(act: _Act, order: Order) -> Revocation:
     serials = act.tx.revocations.take_host(host.id, act.now, made.id)
     keys = act.tx.revocations.take_keys([host.key.blob], host.realm, act.now, made.id, everywhere=False)
     act.tx.hosts.remove(host.id, act.now)
+    act.tx.waiting_hosts.remove(host.realm, host.name)
     act.tx.log.append(Event(EventType.HOST_REMOVED, "done", act.now, host.realm, act.actor, target=f"host:{host.name}"))
     return _finish(act, made, serials, keys, target=f"host:{host.name}", fingerprint=host.key.fingerprint)
 

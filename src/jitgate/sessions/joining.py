@@ -67,6 +67,14 @@ def secret_hash(secret: Secret[str]) -> bytes:
     return hashlib.sha256(secret.reveal().encode("ascii")).digest()
 
 
+def unverified_hash(secret: Secret[str]) -> bytes:
+    """`secret_hash` of what somebody says is a token's secret. `BadInput` for what never was one: among it the text
+    that `identity_hash` is of, which everybody may know."""
+    if not _SECRET.fullmatch(secret.reveal()):
+        raise BadInput("no token in force for this name", code="join_token")
+    return secret_hash(secret)
+
+
 def identity_hash(issuer: str, subject: str) -> bytes:
     """What stands in a token hash's place for a machine that an identity provider vouches for."""
     return hashlib.sha256(b"jitgate-join-identity-v1\n" + canonical([issuer, subject])).digest()
