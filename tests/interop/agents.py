@@ -37,7 +37,7 @@ def agent(
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {**host.environment, "PATH": os.environ["PATH"]} | (environment or {}),  # its own list of users
+        env=os.environ | (environment or {}),
         start_new_session=True,
     )
 

@@ -22,6 +22,8 @@ from tests.enroller import Enroller
 from tests.interop.agents import PROGRAM, until
 from tests.unit.agent.trusts import HOST_CA, NONCE, USER_CA
 
+from jitgate.agent import jit
+from jitgate.agent.sshd import Sshd
 from jitgate.ca.names import user_key_id
 from jitgate.core.clock import system_clock
 from jitgate.core.ids import new_id
@@ -73,7 +75,7 @@ class Machine:
     def __init__(self, folder: Path, sshd: str, port: int) -> None:
         self.folder, self.sshd, self.port = folder, sshd, port
         self.log = folder / "sshd.log"
-        self.service = Enroller(folder, "web1", tuple(USERS))
+        self.service = Enroller(folder, "web1", (*USERS, "newcomer"))
         self._clients: list[subprocess.Popen[str]] = []
         self.daemon = subprocess.Popen([sshd, "-D", "-E", str(self.log)], start_new_session=True)
         until(lambda: self.log.exists() and "Server listening" in self.log.read_text())
@@ -298,6 +300,18 @@ if os.fork() == 0:
         os.closerange(0, 3)
         os.execlp("sleep", "sleep", "{mark}")
 time.sleep(0.2)'"""
+
+
+@inside
+def test_inside_a_login_without_an_account_is_jitgates_alone(host: Machine):
+    assert jit.drop_in(Sshd()).read_text().splitlines()[1] == "Match User newcomer"
+    said = subprocess.run(
+        [host.sshd, "-T", "-C", "user=newcomer,host=x,addr=192.0.2.1,laddr=192.0.2.2,lport=22,rdomain="],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "authorizedkeysfile none" in said
 
 
 @inside

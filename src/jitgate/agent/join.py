@@ -33,7 +33,7 @@ from jitgate.agent.held import Held
 from jitgate.agent.pins import Gateway, Pins
 from jitgate.agent.place import Place, Say
 from jitgate.agent.script import render
-from jitgate.agent.sshd import Sshd
+from jitgate.agent.sshd import ETC, Sshd
 from jitgate.ca.envelope import take_envelope
 from jitgate.ca.trust import LINE_MAX, pinned_root
 from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
@@ -129,8 +129,11 @@ def join(place: Place, token: Invitation, logins: tuple[str, ...], clock: Clock,
 
 def close_new(known: Held, say: Say) -> None:
     """Logins without an account are jitgate's alone from their first day. One that cannot be stays as it is, and is
-    said: the host has joined all the same."""
+    said: the host has joined all the same. Only for this machine's own sshd: whose users another one has is not known.
+    """
     sshd, new = known.pins.sshd, jit.without_account(known.pins.logins)
+    if sshd.etc != ETC:
+        return
     try:
         if jit.put(sshd, {*jit.closed(sshd), *new}):
             say("only", f"jitgate opens {' '.join(new)}: there was no such account before")
