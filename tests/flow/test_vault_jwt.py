@@ -49,6 +49,20 @@ async def test_a_job_signs_once_a_token(corp: Corp):
     assert (answer.status, "used before" in answer.json["errors"][0]) == (400, True)
 
 
+async def test_a_role_that_is_deleted_takes_its_tokens_with_it(corp: Corp):
+    vault = await opened(corp)
+    await vault.ok("PUT", "auth/jwt/role/other", ROLE)
+    tokens = {}
+    for role in ("ci", "other"):
+        body = {"role": role, "jwt": token(corp, jti=role)}
+        tokens[role] = (await vault.ok("PUT", "auth/jwt/login", body, ""))["auth"]["client_token"]
+        assert (await vault.sign(token=tokens[role])).status == 200
+    await vault.ok("DELETE", "auth/jwt/role/ci")
+    assert [(await vault.sign(token=each)).status for each in tokens.values()] == [403, 200]
+    grants = await corp.world.store.read(lambda tx: tx.grants.latest(3))
+    assert [each.holder.name.partition("-")[0] for each in grants if each.ended_at is not None] == ["ci"]
+
+
 @pytest.mark.parametrize(
     "claims",
     [

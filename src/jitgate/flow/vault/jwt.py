@@ -13,11 +13,12 @@ from jitgate.audit.events import EventType
 from jitgate.core.errors import BadInput, Denied, NotFound, NotSignedIn
 from jitgate.core.text import shown
 from jitgate.flow.elsewhere import Provider
+from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.holders import holder_person
-from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields
+from jitgate.flow.vault.tokens import Way, auth_fields, end_token, made_detail, make_token, read_terms, terms_fields
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.oidc import LEEWAY, IdToken, claims_of, read_header, token_rules, verify_id_token
 from jitgate.identity.vault import Entry, check_entry_name
@@ -178,10 +179,18 @@ async def list_roles(outside: Outside, asked: Asked) -> Answer:
 
 
 async def delete_role(outside: Outside, asked: Asked) -> Answer:
+    """The tokens that it gave end with it, and the running grants of who has one."""
     mount = asked.of_mount()
 
     def job(tx: Tx, holder: Holder) -> Answer:
         if tx.vault.remove_entry(mount.id, "jwt", asked.name):
+            now, why, persons = outside.clock(), "its role was deleted", set()
+            for token in tx.vault.tokens(now, mount=mount.id):
+                if not token.parent_id and token.meta.get("role") == asked.name:
+                    end_token(tx, outside, asked, holder, token, why)
+                    persons.add(token.person_id)
+            for person_id in sorted(persons):
+                end_grants_of(tx, person_id, holder.actor, now, why)
             tx.move_epoch()
             detail = (("path", asked.path), ("what", "jwt"))
             tx.log.append(said(outside, EventType.VAULT_DELETED, holder, asked, *detail))
