@@ -162,12 +162,16 @@ def _signal(process: Process, number: int) -> None:
 
 
 def _not_to_end(tree: Tree) -> set[int]:
-    """This process, and an sshd that listens: an admin who restarts it by hand does so inside their own login."""
+    """This process, and an sshd that listens: an admin who restarts it by hand does so inside their own login. The
+    login's own may listen too: root's is one process, which holds the ports of `ssh -R` and of X11."""
     others = {1, os.getpid()}
     found = stat(tree.monitor.pid)
+    listeners = _listeners()
     if found is not None and found.process == tree.monitor:
         others.add(found.parent)
-    return others | _listeners()
+        if tree.monitor.pid in listeners and peer_of(tree.monitor) is not None:
+            listeners.remove(tree.monitor.pid)
+    return others | listeners
 
 
 def _listeners() -> set[int]:
