@@ -127,7 +127,8 @@ def read(path: Path) -> Pins:
     """The settings; `NotFound` when this host has not joined, `BadInput` for a file that is not what `write` makes."""
     data = durable.get(path, MAX_BYTES)
     if data is None:
-        raise NotFound(f"this host has not joined: there is no {path}", "jitgate agent join URL --token-file FILE")
+        hint = "jitgate agent join --token-file FILE; where it joined with --state, say that here too"
+        raise NotFound(f"this host has not joined: there is no {path}", hint)
     try:
         found = tomllib.loads(data.decode())
         gateways = found.pop("gateway", [])

@@ -65,7 +65,8 @@ def run_apart(path: Path, users: Collection[str], keys: Path, rules: Path, state
     give_up(threads=file.rules.places.pkcs11 is not None)
     desk, ledger, look = _open(keys, file, state)
     if os.geteuid() in uids:
-        _said("it runs as the user who asks it, who can read its keys: give it one of its own")
+        what = "it runs as the user who asks it, who can read its keys: give it one of its own"
+        sys.stderr.write(f"jitgate signer: warning: {what}\n")
 
     def alive() -> None:
         look()
