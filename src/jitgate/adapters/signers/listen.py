@@ -27,6 +27,7 @@ from jitgate.core.errors import Conflict, Error, Unsafe
 CLIENTS_MAX: Final = 16
 _WAITING: Final = 128  # connections that were not let in yet
 _FAREWELL_S: Final = 0.05
+_PATIENT_S: Final = 1.0  # between two refusals that are waited for: a crowd of strangers holds nobody up
 SEND_S: Final = 5.0  # for a whole answer: who does not read it has gone
 _PART: Final = 1 << 18
 
@@ -62,6 +63,13 @@ class _Client:
     unread: bytearray = field(default_factory=bytearray)
 
 
+@dataclass(slots=True, eq=False)
+class Door:
+    """`patient_at`: from when on somebody who is refused is waited for again."""
+
+    patient_at: float = 0.0
+
+
 def serve_all(
     listener: socket.socket,
     uids: Collection[int],
@@ -73,13 +81,13 @@ def serve_all(
     """Answers users of these uids, and root, until `stopped`. Raises `OSError` for a list that cannot be written."""
     due = time.monotonic() + LOOK_S
     with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ, door := Door())
         while not stopped():
             for key, _ in selector.select(max(0.0, due - time.monotonic())):
                 if isinstance(key.data, _Client):
                     _hear(selector, key.data, desk, ledger)
                 else:
-                    _let_in(selector, listener, uids)
+                    _let_in(selector, listener, uids, door)
             if time.monotonic() >= due:
                 look()
                 due = time.monotonic() + LOOK_S
@@ -88,7 +96,7 @@ def serve_all(
                 key.data.connection.close()
 
 
-def _let_in(selector: selectors.BaseSelector, listener: socket.socket, uids: Collection[int]) -> None:
+def _let_in(selector: selectors.BaseSelector, listener: socket.socket, uids: Collection[int], door: Door) -> None:
     with suppress(OSError):
         connection, _ = listener.accept()
         connection.settimeout(SEND_S)
@@ -103,7 +111,10 @@ def _let_in(selector: selectors.BaseSelector, listener: socket.socket, uids: Col
             with connection:
                 connection.sendall(protocol.put_failed(refusal, "jitgate signer --for USER says who may"))
                 connection.shutdown(socket.SHUT_WR)
-                connection.settimeout(_FAREWELL_S)
+                now = time.monotonic()
+                patient = now >= door.patient_at
+                door.patient_at = now + _PATIENT_S if patient else door.patient_at
+                connection.settimeout(_FAREWELL_S if patient else 0)
                 connection.recv(_PART)  # what came in unread would have the kernel take our words back
             return
         selector.register(connection, selectors.EVENT_READ, _Client(connection))
