@@ -84,7 +84,7 @@ async def start_rotation(
 
     def job(tx: Tx) -> Progress:
         if plan := _find(tx, realm, kind):
-            raise Conflict(f"a plan runs for it, and is at {plan.step}", f"{ROTATE} status")
+            raise Conflict(f"a plan runs for it, and is at {plan.step}", f"{ROTATE} status; {ROTATE} abort ends it")
         now, old = outside.clock(), authority_for(tx, realm, kind)
         if old.key == new.key:
             raise BadInput("this key signs already", "name another one: jitgate ca ls")

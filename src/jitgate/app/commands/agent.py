@@ -260,7 +260,8 @@ def _exclusive(place: Place, undo_after: str, *, yes: bool) -> None:
     if not losses:
         _say("stops", "nothing: jitgate is all that opens this host today")
     if not yes:
-        click.confirm("These will not open this host any more. Go on?", abort=True, err=True)
+        which = "These will not open this host any more." if losses else "Nothing else will open this host from now on."
+        click.confirm(f"{which} Go on?", abort=True, err=True)
     until = system_clock() + _span(undo_after)
     proved = room.begin(told.sshd, place.state, until)
     _say("proved", f"in force for {' '.join(proved)}")

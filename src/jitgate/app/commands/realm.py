@@ -85,7 +85,8 @@ def show_realm(name: str, config: Path, output: str) -> None:
 
 
 def _signing(realm: Json) -> list[str]:
-    return [key["kind"] for key in realm["keys"] if key["phase"] == "active"]
+    active = {key["kind"] for key in realm["keys"] if key["phase"] == "active"}
+    return [kind for kind in ("user", "host", "interception") if kind in active]
 
 
 @click.command(epilog=examples("jitgate user leave alice --realm eu --reason 'moved to us'"))
