@@ -208,7 +208,7 @@ def test_who_sends_what_no_agent_sends_is_hung_up_on(agent: FakeAgent, frame: by
 
 def test_who_sends_too_much_is_hung_up_on(agent: FakeAgent):
     assert agent.tls
-    frames = wire.put_frame(wire.Ping(agent.clock())) * 1000
+    frames = wire.put_frame(wire.Ping(agent.clock())) * (2 * wire.MESSAGES)
     with contextlib.suppress(OSError):
         agent.tls.sendall(frames)
     assert agent.is_hung_up_on()

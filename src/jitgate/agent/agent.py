@@ -22,6 +22,7 @@ from jitgate.core.errors import BadInput, Error, NotFound, Unreachable
 from jitgate.sessions.agent_wire import (
     CLOCK_MAX,
     PROBLEMS_MAX,
+    REPORTS_A_MINUTE,
     Ack,
     BundleSent,
     CertificateSent,
@@ -69,6 +70,8 @@ class Agent:
     _told: tuple[Problem, ...] = ()
     _lacks_list: bool = False
     _reports: "deque[Report]" = field(default_factory=lambda: deque(maxlen=_REPORTS_MAX))
+    _reports_left: float = REPORTS_A_MINUTE
+    _reported_at: float = 0.0
     _work: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
@@ -247,8 +250,13 @@ class Agent:
             await self._send(link, ack)
 
     async def send_reports(self) -> None:
-        """Those that wait, to whoever is connected."""
-        while self._reports and (link := next(iter(self.links.values()), None)):
+        """Those that wait, to whoever is connected, as fast as the service takes them; the rest a little later."""
+        now = asyncio.get_running_loop().time()
+        earned = (now - self._reported_at) * REPORTS_A_MINUTE / 60
+        self._reports_left = min(REPORTS_A_MINUTE, self._reports_left + earned)
+        self._reported_at = now
+        while self._reports and self._reports_left >= 1 and (link := next(iter(self.links.values()), None)):
+            self._reports_left -= 1
             await self._send(link, self._reports.popleft())
 
     async def tick(self) -> None:

@@ -44,7 +44,6 @@ AGAIN_S = 1.0  # after the database or the signer did not answer
 TOGETHER = 64  # bundles that are signed at a time: the first leave while the others are made
 WAITING_MAX = 8  # frames that one agent has not taken yet
 WRITE_S = 60.0
-MESSAGES = 240  # that an agent may send at once, and again in a minute: pings, acknowledgements, reports of logins
 RENEW_S = 60.0
 STOP_S = 2.0
 
@@ -65,7 +64,7 @@ class _Agent:
     counter: int = -1
     sent_at: float = 0.0
     trust: TrustVersion | None = None
-    allowed: float = MESSAGES
+    allowed: float = wire.MESSAGES
     spoke_at: float = 0.0
     renewed_at: float = -RENEW_S
 
@@ -227,7 +226,7 @@ class Agents:
 
     def _count(self, agent: _Agent) -> None:
         now = time.monotonic()
-        agent.allowed = min(MESSAGES, agent.allowed + (now - agent.spoke_at) * MESSAGES / 60)
+        agent.allowed = min(wire.MESSAGES, agent.allowed + (now - agent.spoke_at) * wire.MESSAGES / 60)
         agent.spoke_at = now
         if agent.allowed < 1:
             raise TooMany("too many messages of one agent", "it may come back in a minute")
