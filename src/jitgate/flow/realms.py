@@ -87,8 +87,6 @@ async def leave_realm(outside: Outside, actor: Actor, person: str, realm: str, r
     its grants and sessions end. They come back by `return_to_realm` only. Raises `NotFound`, `Conflict`.
     """
     reason, now = check_reason(reason), outside.clock()
-    if realm.startswith(MOUNTS):
-        raise BadInput("a Vault mount asks its own policies", "take the token's policy away: docs/vault.md")
 
     def job(tx: Tx) -> Person:
         found = _person(tx, person)
