@@ -137,9 +137,7 @@ def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask, realm: str) -> Ope
     if not isinstance(decision, Permit):
         denied = refusal(decision)
         role = decision.role if isinstance(decision, Deny) else decision.role.name
-        _record_refusal(
-            tx, outside, caller, ask, denied, role=role, policy=decision.policy_digest, realm=host.realm
-        )
+        _record_refusal(tx, outside, caller, ask, denied, role=role, policy=decision.policy_digest, realm=host.realm)
         return denied
     running = _running(tx, decision, now)
     if running is not None:
