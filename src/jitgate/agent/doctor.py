@@ -49,7 +49,9 @@ def examine(sshd: Sshd, logins: Sequence[str], now: Micros, *, gateways: Sequenc
     """All findings. `logins`: those that are to be opened, or are; `gateways`: addresses that people come from."""
     if trouble := sshd.trouble():
         return [
-            Finding(Level.STOP, "config", f"sshd does not accept its configuration: {shown(trouble, 200)}", "mend it")
+            Finding(
+                Level.STOP, "config", f"sshd does not accept its configuration: {shown(trouble, 200)}", "see: sshd -t"
+            )
         ]
     try:
         general, settings = sshd.effective(), sshd.settings()

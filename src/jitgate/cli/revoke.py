@@ -160,8 +160,7 @@ def _revoke(options: Options, what: str, subject: str, reason: str | None, wait:
     with signed_in(current(options), options) as service:
         answer = service.post("/v1/revocations", order)
         made = as_row(answer.get("revocation"))
-        counts = f"{_many(whole(made, 'serials'), 'certificate')}, {_many(whole(made, 'keys'), 'key')}"
-        say(options, f"revoked {what} {text(made, 'subject')}: {counts} ({text(made, 'id')})")
+        say(options, what_was(made))
         _report(options, _follow(options, service, answer, wait))
 
 
@@ -196,6 +195,11 @@ def _report(options: Options, answer: Row) -> None:
         identifier = text(as_row(answer.get("revocation")), "id")
         say(options, f"to look again: jitctl revoke show {identifier} --wait 60")
         raise click.exceptions.Exit(1)
+
+
+def what_was(made: Row) -> str:
+    counts = f"{_many(whole(made, 'serials'), 'certificate')}, {_many(whole(made, 'keys'), 'key')}"
+    return f"revoked {text(made, 'what')} {text(made, 'subject')}: {counts} ({text(made, 'id')})"
 
 
 def words(progress: Row) -> str:

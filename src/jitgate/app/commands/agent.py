@@ -13,7 +13,7 @@ from jitgate.agent import durable, pins
 from jitgate.agent.place import Place
 from jitgate.agent.sshd import ETC, Sshd
 from jitgate.core.clock import DAY, HOUR, MINUTE, SECOND, Micros, rfc3339, system_clock
-from jitgate.core.errors import BadInput, NotFound, Unsafe, UsageError
+from jitgate.core.errors import BadInput, Conflict, NotFound, Unsafe, UsageError
 from jitgate.core.text import shown
 
 
@@ -261,7 +261,12 @@ def _exclusive(place: Place, undo_after: str, *, yes: bool) -> None:
         _say("stops", "nothing: jitgate is all that opens this host today")
     if not yes:
         which = "These will not open this host any more." if losses else "Nothing else will open this host from now on."
-        click.confirm(f"{which} Go on?", abort=True, err=True)
+        try:
+            agreed = click.confirm(f"{which} Go on?", err=True)
+        except click.Abort:  # nobody is there
+            agreed = False
+        if not agreed:
+            raise Conflict("nothing was changed", "--yes where nobody can answer")
     until = system_clock() + _span(undo_after)
     proved = room.begin(told.sshd, place.state, until)
     _say("proved", f"in force for {' '.join(proved)}")

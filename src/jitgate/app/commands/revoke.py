@@ -9,7 +9,7 @@ from jitgate.app.commands.options import config_option, examples, output_option,
 from jitgate.app.operate import operate
 from jitgate.ca.revocation import What
 from jitgate.cli.answers import as_row, text, whole
-from jitgate.cli.revoke import WAIT_S, named, words
+from jitgate.cli.revoke import WAIT_S, named, what_was, words
 from jitgate.core.text import check_reason
 
 _EACH_S = 0.3
@@ -38,6 +38,7 @@ def revoke(what: str, subject: str, config: Path, output: str, ca: str, realm: s
     settings = settings_of(config)
     order = {"what": what, "subject": subject, "ca": ca, "realm": realm, "reason": check_reason(reason)}
     answer, end = operate(settings, "revoke", order), time.monotonic() + wait
+    click.echo(f"jitgate: {what_was(as_row(answer['revocation']))}", err=True)
     made = text(as_row(answer["revocation"]), "id")
     while whole(as_row(answer["progress"]), "waiting_count") and time.monotonic() < end:
         time.sleep(_EACH_S)
