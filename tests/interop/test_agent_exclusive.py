@@ -66,8 +66,9 @@ def test_without_a_yes_nothing_is_changed(host: LocalHost, service: Enroller):
     joined(host, service)
     before = tree(host.etc)
     done = exclusive(host)
-    assert (done.returncode, tree(host.etc)) == (130, before)
+    assert (done.returncode, tree(host.etc)) == (7, before)
     assert "stops    ubuntu: 1 key(s)" in done.stdout
+    assert "nothing was changed" in done.stderr
 
 
 def test_beside_another_ca_that_one_stops_too(host: LocalHost, service: Enroller):
