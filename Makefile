@@ -15,7 +15,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 OPENLDAP = slapd core.schema back_mdb.so ldapmodify
-OPENSSH = ssh scp sftp ssh-keygen ssh-agent ssh-add sshd sftp-server libnss_wrapper.so
+OPENSSH = ssh scp sftp ssh-keygen ssh-keyscan ssh-agent ssh-add sshd sftp-server libnss_wrapper.so
 demo: env ## the whole product on loopback, with real sshd: a tour that proves each step
 	@parts=$$($(PYTHON) -m tools.parts --bin $(OPENSSH)) && PATH="$$parts:$$PATH" exec $(BIN)/jitgate demo $(ARGS)
 

@@ -46,6 +46,7 @@ PARTS = {
     "ssh-keygen": Part(OPENSSH, "usr/bin/ssh-keygen"),
     "ssh-agent": Part(OPENSSH, "usr/bin/ssh-agent"),
     "ssh-add": Part(OPENSSH, "usr/bin/ssh-add"),
+    "ssh-keyscan": Part(OPENSSH, "usr/bin/ssh-keyscan"),
     "sshd": Part(OPENSSH, "usr/sbin/sshd"),
     "sftp-server": Part(OPENSSH, "usr/lib/openssh/sftp-server"),
     "postgres": Part(POSTGRES, "usr/lib/postgresql/*/bin/postgres"),

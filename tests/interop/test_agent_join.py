@@ -1,5 +1,6 @@
 """`jitgate agent join` and `leave` on a real sshd: what is proved, what is believed, and that it can be undone."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,6 +215,21 @@ def test_a_host_that_has_joined_joins_no_other(host: LocalHost, service: Enrolle
 def test_an_sshd_that_does_not_show_it_is_put_back(host: LocalHost, service: Enroller):
     """The files are right, but what listens has not read them: a reload that reloads nothing."""
     refused(host, service, "does not show the new host certificate", reload="true")
+
+
+def test_where_it_cannot_be_proved_it_is_put_back(host: LocalHost, service: Enroller):
+    programs = host.etc.parent / "bin"
+    programs.mkdir()
+    for folder in map(Path, os.environ["PATH"].split(":")):
+        for program in folder.iterdir() if folder.is_dir() else ():
+            if program.name != "ssh-keyscan" and not (programs / program.name).is_symlink():
+                (programs / program.name).symlink_to(program)
+    before = tree(host.etc)
+    done = join(host, service, environment={"PATH": str(programs)})
+    assert done.returncode == 1
+    assert "put back, because ssh-keyscan does not run: No such file or directory" in done.stderr
+    assert tree(host.etc) == before
+    assert join(host, service).returncode == 0
 
 
 KILLED = """\

@@ -184,7 +184,10 @@ def probe(known: Held) -> str:
                 continue
             answered = True
             command = ["ssh-keyscan", "-c", "-T", "5", "-p", port, "-t", _scan_type(trust.host_key.algorithm), address]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # no shell
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # no shell
+            except OSError as error:
+                return f"ssh-keyscan does not run: {error.strerror}"
             if any(line.endswith(wanted) for line in done.stdout.splitlines()):
                 return ""
         if not answered:
