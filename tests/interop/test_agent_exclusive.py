@@ -1,10 +1,13 @@
 """`jitgate agent exclusive`: nothing but jitgate opens the host, by the owner's word, and undone unless confirmed."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.enroller import Enroller
@@ -86,6 +89,16 @@ def test_beside_another_ca_that_one_stops_too(host: LocalHost, service: Enroller
     assert by_other(host, "ubuntu", "ubuntu")
 
 
+def running_as(words: str) -> list[int]:
+    """Processes whose command line has these words."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if words in file.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                found.append(int(file.parent.name))
+    return found
+
+
 def test_unconfirmed_it_is_undone_though_who_began_it_was_killed(host: LocalHost, service: Enroller):
     """Its whole process group goes, as with a session that ends; no agent runs. A process of its own undoes it."""
     joined(host, service)
@@ -100,7 +113,8 @@ def test_unconfirmed_it_is_undone_though_who_began_it_was_killed(host: LocalHost
         assert session.poll() is None
     assert not opens(host, "ubuntu", key=OWNER)
     session.send_signal(signal.SIGKILL)
-    subprocess.run(["kill", "-9", "--", f"-{session.pid}"], check=False, capture_output=True)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(session.pid, signal.SIGKILL)
     session.wait()
     session.stdout.close()
     until(lambda: not list(state_of(host).glob("exclusive*")))  # it goes once sshd has been reloaded
@@ -113,11 +127,10 @@ def test_the_agent_undoes_it_where_the_watch_was_killed_too(host: LocalHost, ser
     joined(host, service)
     before = tree(host.etc)
     assert exclusive(host, "--yes", "--undo-after", "3s").returncode == 0
-    found = subprocess.run(
-        ["pgrep", "-f", f"jitgate-undo {state_of(host)}"], capture_output=True, text=True, check=False
-    )
-    assert found.stdout.split()
-    subprocess.run(["kill", "-9", *found.stdout.split()], check=True)
+    watches = running_as(f"jitgate-undo {state_of(host)}")
+    assert watches
+    for pid in watches:
+        os.kill(pid, signal.SIGKILL)
     time.sleep(3.5)  # the time itself is what this is about
     assert not opens(host, "ubuntu", key=OWNER)
     with running(host, service):

@@ -23,7 +23,7 @@ from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 
 OWNER = generate_ed25519()
-RESIDENT_MAX = 40 << 10  # KiB
+RESIDENT_MAX = 42 << 10  # KiB: under 40 MiB with Python 3.11, 40.6 with 3.13
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Many hosts: the Ansible role and the cloud-init snippet of `deploy/`, run by Ansible and step by step."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -132,7 +133,7 @@ def test_a_machine_joins_at_its_first_start(bob: Person):
         Path(file["path"]).write_text(file["content"])
         Path(file["path"]).chmod(int(file["permissions"], 8))
     for command in commands:
-        done = bob.run(*command, PATH=f"{stand_ins}:/usr/bin:/bin")
+        done = bob.run(*command, PATH=f"{stand_ins}:{os.environ['PATH']}")
         assert done.returncode == 0, done.stdout + done.stderr
     assert list(fleet(bob)) == ["web1"]
     assert not (world.folder / "join-token").exists()

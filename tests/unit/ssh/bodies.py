@@ -31,7 +31,9 @@ _networks = st.builds(
     st.integers(3, 128),
 )
 networks = st.lists(_networks, min_size=1, max_size=4, unique=True).map(",".join)
-own_extensions = st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}@[a-z0-9.-]{1,8}", fullmatch=True), values)
+own_extensions = st.dictionaries(
+    st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}@[a-z0-9.-]{1,8}", fullmatch=True), values, max_size=20
+)
 
 
 @cache
