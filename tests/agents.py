@@ -2,9 +2,12 @@
 
 import hashlib
 import ssl
+import time
 from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.client import Answer, Connection
 from tests.hosts import signed
@@ -22,6 +25,8 @@ from jitgate.sessions.bundle import Bundle, BundlePin, check_krl, krl_digest, op
 from jitgate.sessions.joining import NAMESPACE, JoinToken, join_bytes, read_token, secret_hash
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 
+T = TypeVar("T")
+
 
 @dataclass
 class FakeAgent:
@@ -36,6 +41,10 @@ class FakeAgent:
     krl: bytes = b""
     tls: ssl.SSLSocket | None = None
     lines: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.told["host"]["name"])
 
     def clock(self) -> Micros:
         return system_clock() + self.clock_off
@@ -168,9 +177,47 @@ def invited(admin: Connection, name: str, **more: Any) -> JoinToken:
     return read_token(answer.json["token"])
 
 
+def eventually(look: Callable[[], T], seconds: float = 15) -> T:
+    """What is seen, as soon as it is true, or when the time is over: the caller asserts it."""
+    until = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+def row(admin: Connection, agent: FakeAgent) -> dict[str, Any]:
+    """What the service says of this agent's host."""
+    hosts = admin.get("/v1/hosts/agents").json["hosts"]
+    found: dict[str, Any] = next(each for each in hosts if each["name"] == agent.name)
+    return found
+
+
+def revoke_key(admin: Connection) -> None:
+    """Somebody's; of which every agent is told."""
+    answer = admin.post("/v1/revocations", {"what": "key", "subject": generate_ed25519().public.line()})
+    assert answer.status == 201, answer
+
+
 def joined(admin: Connection, name: str, **more: Any) -> FakeAgent:
     """A new host that has joined."""
     agent = FakeAgent()
     answer = agent.join(admin, invited(admin, name, **more))
     assert answer.status == 201, answer
     return agent
+
+
+def come(agent: FakeAgent, gate: Gate) -> None:
+    """It connects, and takes all that there is."""
+    assert isinstance(agent.connect(gate), wire.Welcome)
+    agent.obey_until("BundleSent")
+
+
+@contextmanager
+def at_work(gate: Gate, admin: Connection, of: str, **more: Any) -> Iterator[FakeAgent]:
+    """The agent of a new host, connected; `of`: the test whose own it is, from which it has its name."""
+    agent = joined(admin, f"h{abs(hash(of)) % 10**9}", **{"labels": {"tier": "web"}, **more})
+    come(agent, gate)
+    try:
+        yield agent
+    finally:
+        agent.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tests.client import Answer, Call, Connection, Signer
-from tests.service import Service
+from tests.service import ROLES, Nursery, Service, new_service
 
 from jitgate.app.settings import Settings
 from jitgate.app.tls import authority_pem
@@ -37,6 +37,15 @@ class Unhurried(Connection):
             return super().send(call)
         finally:
             self.close()
+
+
+@contextmanager
+def gateway(nursery: Nursery, *roles: bytes) -> Iterator[Service]:
+    """A new service with TLS and its gateway, which runs, with these roles in force, or `ROLES`."""
+    with new_service(nursery, tls=True) as started:
+        started.start()
+        started.apply(*(roles or (ROLES,)))
+        yield started
 
 
 def connect(service: Service) -> Connection:

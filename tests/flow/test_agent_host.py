@@ -6,15 +6,14 @@ What is revoked at the service is refused by sshd, and the service knows that it
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from tests import tunnel
 from tests.client import Connection
 from tests.interop.agents import agent, join_with, leave, running, status, until, where
 from tests.interop.trusting import let_in_by_key, opens, tree
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Service
 
 from jitgate.app.local_sshd import LocalHost
 from jitgate.ssh.private import dump_private_key, generate_ed25519
@@ -22,21 +21,6 @@ from jitgate.ssh.pubkey import parse_public_key_line
 
 OWNER = generate_ed25519()
 Start = Callable[..., LocalHost]
-
-
-@pytest.fixture(scope="module")
-def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
-        yield started
-
-
-@pytest.fixture(scope="module")
-def olga(gate: Service) -> Iterator[Connection]:
-    connection = tunnel.enter(gate, "olga", "engineers", admin=True)
-    yield connection
-    connection.close()
 
 
 def token_for(olga: Connection, host: LocalHost, **more: Any) -> str:

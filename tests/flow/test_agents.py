@@ -2,14 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, invited, joined
+from tests.agents import FakeAgent, at_work, eventually, invited, joined, revoke_key, row
 from tests.client import Connection
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Service
 
 from jitgate.core.clock import SECOND
 from jitgate.sessions import agent_wire as wire
@@ -18,50 +17,11 @@ from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 
 
-@pytest.fixture(scope="module")
-def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
-        yield started
-
-
-@pytest.fixture(scope="module")
-def olga(gate: Service) -> Iterator[Connection]:
-    connection = tunnel.enter(gate, "olga", "engineers", admin=True)
-    yield connection
-    connection.close()
-
-
 @pytest.fixture
 def agent(gate: Service, olga: Connection, request: pytest.FixtureRequest) -> Iterator[FakeAgent]:
     """A host of its own for each test, connected, with all that there is."""
-    name = f"h{abs(hash(request.node.name)) % 10**9}"
-    made = joined(olga, name, labels={"tier": "web"})
-    assert isinstance(made.connect(gate), wire.Welcome)
-    made.obey_until("BundleSent")
-    yield made
-    made.close()
-
-
-def row(olga: Connection, agent: FakeAgent) -> dict[str, Any]:
-    hosts = olga.get("/v1/hosts/agents").json["hosts"]
-    found: dict[str, Any] = next(each for each in hosts if each["name"] == agent.told["host"]["name"])
-    return found
-
-
-def eventually(look: Callable[[], bool], seconds: float = 10) -> bool:
-    until = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def revoke_key(olga: Connection) -> None:
-    answer = olga.post("/v1/revocations", {"what": "key", "subject": generate_ed25519().public.line()})
-    assert answer.status == 201, answer
+    with at_work(gate, olga, request.node.name) as made:
+        yield made
 
 
 def test_an_agent_is_told_and_what_it_acknowledges_is_seen(olga: Connection, agent: FakeAgent):
@@ -87,7 +47,7 @@ def test_a_revocation_reaches_it_at_once_with_a_newer_bundle(olga: Connection, a
 
 
 def test_a_grant_that_is_ended_stands_in_the_bundle_of_its_host(olga: Connection, agent: FakeAgent):
-    name = agent.told["host"]["name"]
+    name = agent.name
     grant = tunnel.granted(olga, name)
     assert olga.post(f"/v1/grants/{grant}/end", {}).status == 200
     assert eventually(lambda: not agent.silent(0.01) and grant in agent.bundle.ended_grants)  # type: ignore[union-attr]
@@ -115,7 +75,7 @@ def test_who_cannot_prove_the_hosts_key_is_refused_in_one_wording(gate: Service,
     refused = [
         agent.connect(gate, key=generate_ed25519()),
         agent.connect(gate, key=other.key),
-        agent.connect(gate, name=other.told["host"]["name"]),
+        agent.connect(gate, name=other.name),
         agent.connect(gate, name="nobody"),
         agent.connect(gate, nonce="00" * 32),
         agent.connect(gate, shown="00" * 32),  # somebody between them shows another certificate
@@ -259,7 +219,7 @@ def test_a_new_ca_key_is_trusted_by_agents_as_soon_as_it_is_listed(gate: Service
 
 
 def test_a_host_joins_again_under_its_name_with_a_token_for_it(gate: Service, olga: Connection, agent: FakeAgent):
-    name = agent.told["host"]["name"]
+    name = agent.name
     other = FakeAgent()
     assert other.join(olga, invited(olga, name, again=True)).status == 201
     refused = agent.obey_until("Refused")

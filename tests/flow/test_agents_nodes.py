@@ -5,14 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, joined
+from tests.agents import come, eventually, joined, revoke_key, row
 from tests.client import Connection
-from tests.flow.test_agents import eventually, revoke_key, row
 from tests.nodes import signer_at, two_nodes
 from tests.postgres import Postgres
 from tests.service import Service
-
-from jitgate.sessions import agent_wire as wire
 
 
 @pytest.fixture
@@ -27,16 +24,11 @@ def at(node: Service, known: Connection) -> Connection:
     return there
 
 
-def told(node: Service, agent: FakeAgent) -> None:
-    assert isinstance(agent.connect(node), wire.Welcome)
-    agent.obey_until("BundleSent")
-
-
 def test_an_agent_is_told_by_its_own_node_of_what_was_taken_away_at_the_other(gates: tuple[Service, Service]):
     first, second = gates
     olga = tunnel.enter(first, "olga", admin=True)
     agent = joined(olga, "web9")
-    told(second, agent)
+    come(agent, second)
     assert agent.bundle
     before = agent.bundle.krl
     began = time.monotonic()
@@ -53,10 +45,10 @@ def test_an_agent_that_moves_is_where_it_is_now(gates: tuple[Service, Service]):
     first, second = gates
     olga = tunnel.enter(first, "olga", admin=True)
     agent = joined(olga, "web9")
-    told(first, agent)
+    come(agent, first)
     assert eventually(lambda: bool(row(olga, agent)["agent"]["connected"]))
     older, agent.tls = agent.tls, None
-    told(second, agent)  # both at once, as agents with two gateways are
+    come(agent, second)  # both at once, as agents with two gateways are
     node = row(olga, agent)["agent"]["node"]
     assert eventually(lambda: row(olga, agent)["agent"]["node"] != node or node != "")
     assert older
@@ -73,7 +65,7 @@ def test_when_a_node_dies_its_agents_go_on_at_the_other(gates: tuple[Service, Se
     first, second = gates
     olga = tunnel.enter(first, "olga", admin=True)
     agent = joined(olga, "web9")
-    told(second, agent)
+    come(agent, second)
     first.kill()
     there = at(second, olga)
     revoke_key(there)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent
-from tests.flow.test_agents import eventually
+from tests.agents import FakeAgent, eventually
 from tests.flow.test_revoke_live import gate, olga
 from tests.service import Service
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests import tunnel
-from tests.agents import FakeAgent, joined
+from tests.agents import FakeAgent, at_work, joined
 from tests.client import Connection
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Service
 from tests.tunnel import dialled, exactly, rest, shaken, ticket_of, trusting, verdict
 
 from jitgate.sessions import agent_wire as wire
@@ -18,34 +17,11 @@ from jitgate.sessions import agent_wire as wire
 WHERE = {"address": "127.0.0.1", "port": 40022}
 
 
-@pytest.fixture(scope="module")
-def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
-        yield started
-
-
-@pytest.fixture(scope="module")
-def olga(gate: Service) -> Iterator[Connection]:
-    connection = tunnel.enter(gate, "olga", "engineers", admin=True)
-    yield connection
-    connection.close()
-
-
 @pytest.fixture
 def agent(gate: Service, olga: Connection, request: pytest.FixtureRequest) -> Iterator[FakeAgent]:
     """Of a host of its own for each test, which it reaches, connected."""
-    name = f"h{abs(hash(request.node.name)) % 10**9}"
-    made = joined(olga, name, labels={"tier": "web"}, reach="agent")
-    assert isinstance(made.connect(gate), wire.Welcome)
-    made.obey_until("BundleSent")
-    yield made
-    made.close()
-
-
-def name_of(agent: FakeAgent) -> str:
-    return str(agent.told["host"]["name"])
+    with at_work(gate, olga, request.node.name, reach="agent") as made:
+        yield made
 
 
 class Client:
@@ -94,7 +70,7 @@ def refused(gate: Service, **said: Any) -> None:
 
 
 def test_a_session_is_carried_over_a_connection_back(gate: Service, olga: Connection, agent: FakeAgent):
-    client = Client(gate, olga, name_of(agent))
+    client = Client(gate, olga, agent.name)
     host = back(gate, asked(agent))
     assert client.verdict()["ok"]
     bare = client.bare()
@@ -103,14 +79,14 @@ def test_a_session_is_carried_over_a_connection_back(gate: Service, olga: Connec
     bare.sendall(b"x" * 100_000)
     assert exactly(host, 100_000) == b"x" * 100_000
     sessions = olga.get("/v1/sessions").json["sessions"]
-    assert name_of(agent) in [each["host"] for each in sessions]
+    assert agent.name in [each["host"] for each in sessions]
     host.close()
     assert rest(bare) == b""
     bare.close()
 
 
 def test_a_dial_is_good_once(gate: Service, olga: Connection, agent: FakeAgent):
-    client = Client(gate, olga, name_of(agent))
+    client = Client(gate, olga, agent.name)
     dial = asked(agent)
     host = back(gate, dial)
     assert client.verdict()["ok"]
@@ -120,7 +96,7 @@ def test_a_dial_is_good_once(gate: Service, olga: Connection, agent: FakeAgent):
 
 
 def test_a_wrong_secret_is_refused_and_uses_nothing_up(gate: Service, olga: Connection, agent: FakeAgent):
-    client = Client(gate, olga, name_of(agent))
+    client = Client(gate, olga, agent.name)
     dial = asked(agent)
     for _ in range(3):
         refused(gate, id=dial.id, secret="0" * 64)
@@ -132,10 +108,10 @@ def test_a_wrong_secret_is_refused_and_uses_nothing_up(gate: Service, olga: Conn
 
 def test_another_hosts_agent_cannot_take_a_session(gate: Service, olga: Connection, agent: FakeAgent):
     """It knows its own secret, for its own dial, and that opens its own session only."""
-    other = joined(olga, f"other-{name_of(agent)}", labels={"tier": "web"}, reach="agent")
+    other = joined(olga, f"other-{agent.name}", labels={"tier": "web"}, reach="agent")
     assert isinstance(other.connect(gate), wire.Welcome)
     other.obey_until("BundleSent")
-    wanted, theirs = Client(gate, olga, name_of(agent)), Client(gate, olga, name_of(other))
+    wanted, theirs = Client(gate, olga, agent.name), Client(gate, olga, other.name)
     dial, own = asked(agent), asked(other)
     refused(gate, id=dial.id, secret=own.secret)
     refused(gate, id=own.id, secret=dial.secret)
@@ -172,7 +148,7 @@ def test_what_is_no_answer_is_hung_up_on(gate: Service, said: dict[str, Any]):
 
 def test_an_agent_that_is_not_there_is_said(gate: Service, olga: Connection, agent: FakeAgent):
     agent.close()
-    client = Client(gate, olga, name_of(agent))
+    client = Client(gate, olga, agent.name)
     said = client.verdict()
     assert (said["ok"], said["code"]) == (False, "host_unreachable")
     assert "agent" in said["detail"]
@@ -181,7 +157,7 @@ def test_an_agent_that_is_not_there_is_said(gate: Service, olga: Connection, age
 
 def test_a_client_that_goes_takes_its_dial_with_it(gate: Service, olga: Connection, agent: FakeAgent):
     """What then comes back is closed, and no session is in the list."""
-    client = Client(gate, olga, name_of(agent))
+    client = Client(gate, olga, agent.name)
     dial = asked(agent)
     client.tls.close()
     host = back(gate, dial)
@@ -190,7 +166,7 @@ def test_a_client_that_goes_takes_its_dial_with_it(gate: Service, olga: Connecti
 
 
 def test_many_at_once_each_get_their_own(gate: Service, olga: Connection, agent: FakeAgent):
-    clients = [Client(gate, olga, name_of(agent)) for _ in range(8)]
+    clients = [Client(gate, olga, agent.name) for _ in range(8)]
     hosts = [back(gate, asked(agent)) for _ in clients]
     for number, host in enumerate(hosts):
         host.sendall(b"%d" % number)

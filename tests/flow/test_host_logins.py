@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, joined
+from tests.agents import FakeAgent, at_work, come, eventually, joined
 from tests.client import Connection
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import ROLES, Nursery, Service
 from tests.tunnel import Tunnel, certified, granted, opened, rest
 
 from jitgate.ca.names import user_key_id
@@ -32,17 +32,8 @@ how_long: {grant: 2s, certificate: 2s}
 
 @pytest.fixture(scope="module")
 def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES, BRIEF)
+    with tunnel.gateway(nursery, ROLES, BRIEF) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def olga(gate: Service) -> Iterator[Connection]:
-    connection = tunnel.enter(gate, "olga", "engineers", admin=True)
-    yield connection
-    connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -54,40 +45,24 @@ def listening() -> Iterator[int]:
 @pytest.fixture
 def agent(gate: Service, olga: Connection, request: pytest.FixtureRequest, listening: int) -> Iterator[FakeAgent]:
     """Of a host of its own for each test, which the gateway dials, connected."""
-    name = f"h{abs(hash(request.node.name)) % 10**9}"
-    made = joined(olga, name, labels={"tier": "web"}, address="127.0.0.1", port=listening)
-    assert isinstance(made.connect(gate), wire.Welcome)
-    made.obey_until("BundleSent")
-    yield made
-    made.close()
-
-
-def name_of(agent: FakeAgent) -> str:
-    return str(agent.told["host"]["name"])
+    with at_work(gate, olga, request.node.name, address="127.0.0.1", port=listening) as made:
+        yield made
 
 
 def events(olga: Connection, agent: FakeAgent, kind: str) -> list[dict[str, Any]]:
     found = olga.get(f"/v1/audit?type={kind}&limit=200").json
     rows = found.get("entries") or found.get("events") or []
-    return [each for each in rows if str(each["target"]).endswith(f"host:{name_of(agent)}")]
-
-
-def eventually(look: Callable[[], object], seconds: float = 15) -> Any:
-    until = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return found
+    return [each for each in rows if str(each["target"]).endswith(f"host:{agent.name}")]
 
 
 class Visit:
     """Somebody's tunnel to the agent's host, and how the host's sshd would see who comes by it."""
 
     def __init__(self, gate: Service, person: Connection, agent: FakeAgent) -> None:
-        self.grant = granted(person, name_of(agent))
-        answer = certified(person, self.grant, name_of(agent))
+        self.grant = granted(person, agent.name)
+        answer = certified(person, self.grant, agent.name)
         self.certificate = parse_certificate_line(answer["certificate"])
-        self.tunnel: Tunnel = opened(gate, answer["tunnel"]["ticket"], name_of(agent))
+        self.tunnel: Tunnel = opened(gate, answer["tunnel"]["ticket"], agent.name)
         sessions = person.get("/v1/sessions").json["sessions"]
         self.port = next(int(each["port"]) for each in sessions if each["id"] == self.tunnel.session)
 
@@ -162,7 +137,7 @@ def test_who_does_not_belong_in_a_tunnel_is_ended_and_alarmed(
     (alarm,) = eventually(lambda: events(olga, agent, "login.alarm"))
     assert (alarm["detail"]["code"], alarm["session"]) == (code, visit.tunnel.session)
     agent.send(make_report(Logout(login.id, system_clock(), Ended.ORDERED, 3)))
-    eventually(lambda: events(olga, agent, "login.ended"))
+    assert eventually(lambda: events(olga, agent, "login.ended"))
     visit.close()
 
 
@@ -183,7 +158,7 @@ def test_who_comes_directly_is_recorded_and_left(gate: Service, olga: Connection
 def test_what_is_not_verified_ends_nobody(gate: Service, olga: Connection, agent: FakeAgent):
     visit = Visit(gate, olga, agent)
     agent.send(make_report(visit.login(verified=False, how=How.KEY, serial=0, key_id="", ca="")))
-    eventually(lambda: events(olga, agent, "login.alarm"))
+    assert eventually(lambda: events(olga, agent, "login.alarm"))
     time.sleep(1)
     visit.tunnel.socket.settimeout(5)
     visit.tunnel.socket.sendall(b"x")
@@ -195,7 +170,7 @@ def test_a_killed_session_ends_its_login_on_the_host(gate: Service, olga: Connec
     visit = Visit(gate, olga, agent)
     login = visit.login()
     agent.send(make_report(login))
-    eventually(lambda: events(olga, agent, "login.began"))
+    assert eventually(lambda: events(olga, agent, "login.began"))
     assert olga.post(f"/v1/sessions/{visit.tunnel.session}/end").status in (200, 202, 204)
     assert told_to_end(agent, login)
     visit.close()
@@ -204,13 +179,12 @@ def test_a_killed_session_ends_its_login_on_the_host(gate: Service, olga: Connec
 def test_a_grant_that_runs_out_is_told_to_the_hosts(gate: Service, olga: Connection, listening: int):
     """Nobody ends it, and no tunnel: the agent hears of it all the same, within seconds."""
     agent = joined(olga, "brief1", labels={"tier": "brief"}, address="127.0.0.1", port=listening)
-    assert isinstance(agent.connect(gate), wire.Welcome)
-    agent.obey_until("BundleSent")
+    come(agent, gate)
     grant = granted(olga, "brief1")
     body = parse_certificate_line(certified(olga, grant, "brief1")["certificate"]).body
     named = (How.CERTIFICATE, True, body.serial, body.key_id, body.ca.fingerprint)
     agent.send(make_report(Login(an_id(), "ubuntu", "192.0.2.9", 4711, system_clock(), *named)))
-    eventually(lambda: events(olga, agent, "login.began"))
+    assert eventually(lambda: events(olga, agent, "login.began"))
     while not (agent.bundle and grant in agent.bundle.ended_grants):
         agent.obey_until("BundleSent")
     agent.close()

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, joined
+from tests.agents import come, eventually, joined, revoke_key, row
 from tests.client import Connection
-from tests.flow.test_agents import eventually, revoke_key
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Nursery, Service
 
 from jitgate.ca.serials import epoch_of
 from jitgate.core.errors import BadInput
@@ -24,9 +23,7 @@ from jitgate.ssh.krl import parse_krl
 
 @pytest.fixture
 def service(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
+    with tunnel.gateway(nursery) as started:
         yield started
 
 
@@ -60,16 +57,11 @@ def certificate(person: Connection, host: str) -> Any:
     return parse_certificate_line(told["certificate"])
 
 
-def connected(service: Service, agent: FakeAgent) -> None:
-    assert isinstance(agent.connect(service), wire.Welcome)
-    agent.obey_until("BundleSent")
-
-
 def test_after_a_database_was_put_back_nothing_is_used_twice(service: Service, tmp_path: Path):
     olga = tunnel.enter(service, "olga", "engineers", admin=True)
     agent = joined(olga, "web1", labels={"tier": "web"})
     copy(service, tmp_path / "copy")
-    connected(service, agent)
+    come(agent, service)
     for _ in range(3):
         revoke_key(olga)
     lost = certificate(olga, "web1")
@@ -85,11 +77,11 @@ def test_after_a_database_was_put_back_nothing_is_used_twice(service: Service, t
     assert "epoch 1 has begun" in done.stderr
     service.start()
 
-    connected(service, agent)  # its sign-in was in the copy; the host's key is the same
+    come(agent, service)  # its sign-in was in the copy; the host's key is the same
     assert agent.bundle.version[0] == 1
     assert agent.bundle.version[1] < before.version[1] + 3
     assert agent.trust.version[0] == 1
-    assert eventually(lambda: current(olga, agent))
+    assert eventually(lambda: row(olga, agent)["agent"]["current"])
     anew = certificate(olga, "web1")
     assert epoch_of(anew.body.serial) == 1
     assert anew.body.serial > lost.body.serial
@@ -106,12 +98,6 @@ def test_after_a_database_was_put_back_nothing_is_used_twice(service: Service, t
     assert min(lost_ones) < size
     agent.close()
     olga.close()
-
-
-def current(olga: Connection, agent: FakeAgent) -> bool:
-    hosts = olga.get("/v1/hosts/agents").json["hosts"]
-    row = next(each for each in hosts if each["name"] == agent.told["host"]["name"])
-    return bool(row["agent"]["current"])
 
 
 def test_the_same_copy_put_back_twice_begins_another_epoch(service: Service, tmp_path: Path):
@@ -165,7 +151,7 @@ def test_a_bundle_of_the_epoch_before_is_refused_by_every_host(service: Service,
     put_back(service, tmp_path / "copy")
     assert new_epoch(service).returncode == 0
     service.start()
-    connected(service, agent)
+    come(agent, service)
     assert agent.bundle
     assert agent.trust
     bundle, trust = agent.bundle, agent.trust

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, invited, joined
+from tests.agents import FakeAgent, come, invited, joined
 from tests.client import Connection
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import ROLES, Nursery, Service
 
 from jitgate.ca.envelope import take_envelope
 from jitgate.core.errors import BadInput
@@ -18,19 +18,11 @@ from jitgate.ssh.krl import parse_krl
 
 @pytest.fixture(scope="module")
 def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
+    with tunnel.gateway(nursery) as started:
         done = started.jitgate("realm", "add", "eu")
         assert done.returncode == 0, done.stderr
         started.apply(ROLES, ROLES.replace(b"role: web\n", b"role: web-eu\nrealm: eu\n"))
         yield started
-
-
-@pytest.fixture(scope="module")
-def olga(gate: Service) -> Iterator[Connection]:
-    connection = tunnel.enter(gate, "olga", "engineers", admin=True)
-    yield connection
-    connection.close()
 
 
 @pytest.fixture
@@ -39,8 +31,7 @@ def agents(gate: Service, olga: Connection, request: pytest.FixtureRequest) -> I
     name = f"h{abs(hash(request.node.name)) % 10**9}"
     made = {realm: joined(olga, name, realm=realm, labels={"tier": "web"}) for realm in ("default", "eu")}
     for each in made.values():
-        assert isinstance(each.connect(gate), wire.Welcome)
-        each.obey_until("BundleSent")
+        come(each, gate)
     yield made
     for each in made.values():
         each.close()
@@ -101,7 +92,7 @@ def test_an_agent_cannot_say_that_it_is_of_another_realm(gate: Service, agents: 
 
 def test_who_loses_one_realm_stands_in_that_realms_list(gate: Service, agents: dict[str, FakeAgent]):
     alice = tunnel.enter(gate, f"alice{abs(hash(agents['eu'].told['host']['id'])) % 10**6}", "engineers")
-    name = agents["eu"].told["host"]["name"]
+    name = agents["eu"].name
     person = alice.get("/v1/me").json["person"]["name"]
     for realm in ("default", "eu"):
         grant = alice.post("/v1/grants", {"host": name, "realm": realm}).json["grant"]["id"]

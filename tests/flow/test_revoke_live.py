@@ -11,7 +11,7 @@ import pytest
 from tests import tunnel
 from tests.client import PASSWORD, Connection, code
 from tests.interop.agents import join_with, running, status, until
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Nursery, Service
 
 from jitgate.app.local_sshd import LocalHost
 from jitgate.core.clock import system_clock
@@ -22,9 +22,7 @@ Start = Callable[..., LocalHost]
 
 @pytest.fixture
 def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
+    with tunnel.gateway(nursery) as started:
         yield started
 
 

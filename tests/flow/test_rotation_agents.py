@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, joined
+from tests.agents import FakeAgent, come, eventually, joined
 from tests.client import Connection
-from tests.flow.test_agents import eventually
 from tests.flow.test_ca_keys import put_key
 from tests.flow.test_rotation import act, held_up, start
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Nursery, Service
 
 from jitgate.core.errors import Error
 from jitgate.sessions import agent_wire as wire
@@ -21,9 +20,7 @@ from jitgate.ssh.pubkey import parse_public_key_line
 
 @pytest.fixture
 def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
+    with tunnel.gateway(nursery) as started:
         yield started
 
 
@@ -38,8 +35,7 @@ def olga(gate: Service) -> Iterator[Connection]:
 def agents(gate: Service, olga: Connection) -> Iterator[list[FakeAgent]]:
     made = [joined(olga, name, labels={"tier": "web"}) for name in ("web1", "web2")]
     for each in made:
-        assert isinstance(each.connect(gate), wire.Welcome)
-        each.obey_until("BundleSent")
+        come(each, gate)
     yield made
     for each in made:
         each.close()

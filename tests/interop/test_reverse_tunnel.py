@@ -23,7 +23,7 @@ import pytest
 from tests import tunnel
 from tests.client import Connection
 from tests.interop.agents import join_with, running, until
-from tests.service import ROLES, Nursery, Service, new_service
+from tests.service import Nursery, Service
 
 from jitgate.agent import pins
 from jitgate.app.local_sshd import LocalHost
@@ -39,9 +39,7 @@ GATEWAY, PERSON_NET, HOST_NET = "10.77.0.1", "10.77.1", "10.77.2"
 
 @pytest.fixture
 def gate(nursery: Nursery) -> Iterator[Service]:
-    with new_service(nursery, tls=True) as started:
-        started.start()
-        started.apply(ROLES)
+    with tunnel.gateway(nursery) as started:
         yield started
 
 
@@ -292,8 +290,5 @@ def reached_at_gateway(nursery: Nursery) -> Iterator[Service]:
     real = Settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(made, "Settings", lambda **told: real(**told | {"url": f"https://{GATEWAY}:{told['url'][18:]}"}))
-        with new_service(nursery, tls=True) as gate:
-            gate.start()
-            gate.apply(ROLES)
-            with forwarded(gate.port):
-                yield gate
+        with tunnel.gateway(nursery) as gate, forwarded(gate.port):
+            yield gate

@@ -10,7 +10,6 @@ import logging
 import os
 import pwd
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 from jitgate.audit.events import Actor
 from jitgate.core.errors import BadInput, Error, Unreachable
+from jitgate.core.peer import peer_of
 
 LINE_MAX = 32 * 1024 * 1024  # bytes; a whole policy is one line
 SOCKET = "control.sock"
@@ -128,8 +128,7 @@ def operator(uid: int) -> Actor:
 
 
 def _actor(peer: socket.socket) -> Actor:
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    _, uid = peer_of(peer)
     if uid not in {0, os.geteuid()}:
         raise BadInput("this socket is for the service's own user and root")
     return operator(uid)

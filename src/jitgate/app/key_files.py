@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from jitgate.adapters.custody.sealed import is_sealed
 from jitgate.adapters.signers.files import load_text, sync_folder, write_key
 from jitgate.app.installation import HOST_KEY, INTERCEPTION_KEY, USER_KEY, rules_file
 from jitgate.app.settings import Settings
@@ -26,7 +27,6 @@ _NAMES: Final = {CaKind.USER: USER_KEY, CaKind.HOST: HOST_KEY, CaKind.INTERCEPTI
 _REALM: Final = re.compile(r'(?m)^realm = "([^"]*)"\n')
 _TRUSTED: Final = re.compile(r"(?m)^trusted = \[([^\]]*)\]\n")
 _NUMBERS: Final = 1000
-_SEALED: Final = b"age-encryption.org/"
 
 
 def first_file(realm: str, kind: CaKind) -> str:
@@ -55,7 +55,7 @@ def make_realm(settings: Settings, realm: str) -> None:
 def make_next_key(settings: Settings, realm: str, kind: CaKind, standing: str) -> str:
     """A new key beside the realm's others of that kind; the name of its file. `standing`: what the signer calls the one
     that signs now. `BadInput` where that one is kept better than in a plain file."""
-    if is_place(standing) or _is_sealed(settings.keys_folder / standing):
+    if is_place(standing) or is_sealed((settings.keys_folder / standing).read_bytes()):
         what = f"the key that signs is kept better than in a plain file: {shown(standing)}"
         raise BadInput(
             what, "make the next one where that is, and name it: --key; or jitgate ca move (docs/custody.md)"
@@ -76,11 +76,6 @@ def bring_key(settings: Settings, name: str, key: SoftwareKey) -> None:
     """Into the signer's folder, as its owner's. `FileExistsError` for a name that is there."""
     with as_owner(settings.keys_folder):
         write_key(settings.keys_folder, name, key)
-
-
-def _is_sealed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_SEALED)) == _SEALED
 
 
 def trust_elsewhere(settings: Settings, realm: str, kind: CaKind, key: PublicKey) -> None:

@@ -183,11 +183,15 @@ def _finish(
         return SignInRefused(RefusedWhy.REPLAYED_CODE, person_id)
     if new_hash is not None:
         tx.people.set_password_hash(person_id, new_hash)
+    forgive(tx, account, source)
+    return complete(tx, outside, accepted.identity, accepted.key, accepted.comment, source, until=now + LIFETIME)
+
+
+def forgive(tx: Tx, account: str, source: str) -> None:
+    """After a success: what counted against the account, and what `forgiven` takes back of the address."""
     tx.throttles.put("account", account, None)
     address = throttle.address_subject(source)
     tx.throttles.put("address", address, throttle.forgiven(tx.throttles.get("address", address)))
-
-    return complete(tx, outside, accepted.identity, accepted.key, accepted.comment, source, until=now + LIFETIME)
 
 
 def complete(

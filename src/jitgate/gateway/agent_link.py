@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from jitgate.core.errors import BadInput
+from jitgate.gateway.handshake import shake_hands, tls_13
 from jitgate.gateway.ready import tried
 from jitgate.sessions.agent_wire import ALPN, length_of
 
@@ -66,26 +66,13 @@ class Link:
 
 
 def agent_context() -> ssl.SSLContext:
-    """TLS 1.3 and our protocol only, no tickets of TLS's own. A certificate is still to be loaded."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.num_tickets = 0
-    context.set_alpn_protocols([ALPN])
-    return context
+    """A certificate is still to be loaded."""
+    return tls_13(ALPN)
 
 
 async def accept(connection: socket.socket, context: ssl.SSLContext) -> Link:
     """TLS on an accepted, non-blocking socket, which is the result's from now on. Raises `OSError`, `BadInput`."""
-    tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    try:
-        await tried(tls, tls.do_handshake)
-    except BaseException:
-        tls.close()
-        raise
-    if tls.selected_alpn_protocol() != ALPN:
-        tls.close()
-        raise BadInput("not an agent's protocol", code="agent_protocol")
-    return Link(tls)
+    return Link(await shake_hands(connection, context, ALPN))
 
 
 def served_certificate(context: ssl.SSLContext) -> str:

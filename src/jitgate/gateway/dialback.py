@@ -25,7 +25,7 @@ from jitgate.core.clock import SECOND, Clock, Micros
 from jitgate.core.errors import BadInput, Error, NotFound, TooMany, Unreachable
 from jitgate.core.ids import Random, is_id
 from jitgate.gateway.dial import set_options
-from jitgate.gateway.handshake import answer, only, read_document, shake_hands, take_off
+from jitgate.gateway.handshake import answer, read_document, shake_hands, take_off, tls_13
 from jitgate.sessions.agent_wire import DIALBACK_ALPN, Dial
 from jitgate.sessions.bundle import is_digest
 from jitgate.sessions.model import Host
@@ -69,7 +69,7 @@ class _Presented(NamedTuple):
 
 def dialback_context() -> ssl.SSLContext:
     """A certificate is still to be loaded."""
-    return only(DIALBACK_ALPN)
+    return tls_13(DIALBACK_ALPN)
 
 
 @dataclass(slots=True)

@@ -34,10 +34,10 @@ class Question:
 
 def tunnel_context(certificate: ssl.SSLContext | None = None) -> ssl.SSLContext:
     """A context for the tunnel."""
-    return only(TUNNEL.decode(), certificate)
+    return tls_13(TUNNEL.decode(), certificate)
 
 
-def only(protocol: str, certificate: ssl.SSLContext | None = None) -> ssl.SSLContext:
+def tls_13(protocol: str, certificate: ssl.SSLContext | None = None) -> ssl.SSLContext:
     """A context for TLS 1.3 only, one protocol, no tickets of TLS's own (nobody comes back by them)."""
     context = certificate or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -68,8 +68,9 @@ def test_a_next_key_lies_beside_the_one_before(settings: Settings):
     assert len(keys) == 2
 
 
-def test_no_plain_file_follows_a_key_that_is_kept_better(settings: Settings):
-    (settings.keys_folder / "user_ca").write_bytes(b"age-encryption.org/v1\n-> X25519 ...")
+@pytest.mark.parametrize("head", [b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----\n"])
+def test_no_plain_file_follows_a_key_that_is_kept_better(settings: Settings, head: bytes):
+    (settings.keys_folder / "user_ca").write_bytes(head + b"...")
     for standing in ("user_ca", "pkcs11:user_ca", "transit:user_ca"):
         with pytest.raises(BadInput, match="is kept better than in a plain file"):
             make_next_key(settings, "default", CaKind.USER, standing)

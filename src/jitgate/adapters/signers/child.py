@@ -6,7 +6,6 @@ Or one that runs apart: reached by its socket, and left as it is.
 import asyncio
 import contextlib
 import socket
-import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final, NoReturn
 from jitgate.adapters.signers import protocol
 from jitgate.adapters.signers.protocol import Hello, SignerFailed
 from jitgate.core.errors import Unreachable
+from jitgate.core.peer import peer_of
 from jitgate.ssh.wire import FormatError
 
 START_S: Final = 20.0
@@ -85,7 +85,7 @@ async def _reach(path: str) -> Child:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
-        pid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        pid, _ = peer_of(connection)
     except OSError as error:
         connection.close()
         hint = "systemctl status jitgate-signer; `signer` in jitgate.toml names its socket"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from jitgate.adapters.custody.port import SigningKey
-from jitgate.adapters.signers.statements import open_statements
+from jitgate.adapters.signers.statements import open_statements, raw_signature
 from jitgate.audit.checkpoint import parse_body
 from jitgate.ca.ceilings import broken, next_slot, used_ahead
 from jitgate.ca.model import (
@@ -42,7 +42,6 @@ from jitgate.core.outcome import Check, failed
 from jitgate.ssh.cert import CertificateBody, parse_to_be_signed
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 from jitgate.ssh.pubkey import Algorithm, PublicKey
-from jitgate.ssh.wire import Reader
 
 BATCH_MOST: Final = 15 * SECOND  # for the signatures of one message; the service waits 30 s for its answer
 KEPT_MAX: Final = 3  # keys that were replaced under one name and are still in memory
@@ -256,11 +255,7 @@ class Desk:
             self._list([head_line(head, self._clock())])
             self._head = head
         signature = _sign(self._log, body)
-        if isinstance(signature, SignerRefusal):
-            return signature
-        reader = Reader(signature)
-        reader.string()
-        return reader.string()
+        return signature if isinstance(signature, SignerRefusal) else raw_signature(signature)
 
     def _judge(self, request: SignRequest, now: Micros) -> tuple[_Held, CertificateBody] | Check:
         try:

@@ -18,6 +18,8 @@ from jitgate.ca.places import SealedPlace
 from jitgate.core.errors import BadInput, NotFound, Unsafe
 from jitgate.ssh.private import MAX_FILE, SoftwareKey, dump_private_key, load_private_key
 
+Mark = tuple[int, ...] | None
+"""Device and number of a file first, then mode, owner and group, then the rest."""
 _OTHERS_WRITE: Final = 0o022
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hold us up
 
@@ -46,6 +48,16 @@ def load_key(folder: Path, name: str, sealed: SealedPlace | None = None) -> Soft
         return load_private_key(content)
     except BadInput as error:
         raise BadInput(f"{folder / name}: {error.what}", error.hint) from None
+
+
+def mark_of(path: Path) -> Mark:
+    """What changes when the file does, links followed; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    owner = (found.st_mode, found.st_uid, found.st_gid)
+    return (found.st_dev, found.st_ino, *owner, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def load_text(path: Path, limit: int) -> str:

@@ -9,7 +9,6 @@ import os
 import selectors
 import socket
 import stat
-import struct
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -23,6 +22,7 @@ from jitgate.adapters.signers.desk import Desk
 from jitgate.adapters.signers.ledger import Ledger
 from jitgate.adapters.signers.server import LOOK_S, answer
 from jitgate.core.errors import Conflict, Error, Unsafe
+from jitgate.core.peer import peer_of
 
 CLIENTS_MAX: Final = 16
 _WAITING: Final = 128  # connections that were not let in yet
@@ -161,11 +161,3 @@ def _whole(client: _Client) -> bytes | None:
     payload = bytes(client.unread[4 : 4 + length])
     del client.unread[: 4 + length]
     return payload
-
-
-def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Process and user at the other end, as the kernel knows them (unix(7), SO_PEERCRED)."""
-    form = "3i"
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
-    pid, uid, _ = struct.unpack(form, found)
-    return pid, uid

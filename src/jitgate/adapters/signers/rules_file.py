@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from jitgate.adapters.signers.desk import Desk
-from jitgate.adapters.signers.files import load_text
+from jitgate.adapters.signers.files import load_text, mark_of
 from jitgate.adapters.signers.watch import Watch
 from jitgate.ca.model import RefusedFile
 from jitgate.ca.rules import FILE_MAX, Rules, read_rules
 from jitgate.core.errors import BadInput, Error
 
-_Mark = tuple[int, ...] | None
 _AS_BEFORE: Final = "the rules before it still hold"
 
 
@@ -25,12 +24,12 @@ class RulesFile:
     def __init__(self, path: Path) -> None:
         """Raises what is wrong with the file."""
         self._path = path
-        self._before = self._done = self._mark()  # before it is read: what changes in between is seen later
+        self._before = self._done = mark_of(self._path)  # before it is read: what changes in between is seen later
         self.rules = read_rules(load_text(path, FILE_MAX))
 
     def look(self, desk: Desk, watch: Watch) -> None:
         """Never raises: whatever is wrong is said."""
-        mark = self._mark()
+        mark = mark_of(self._path)
         if mark != self._done and mark == self._before:
             self._done = mark
             try:
@@ -50,11 +49,3 @@ class RulesFile:
         if (rules.log_key, rules.origin) != (self.rules.log_key, self.rules.origin):
             raise BadInput("another log key or origin", "stop the service, and start it again")
         return rules
-
-    def _mark(self) -> _Mark:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        owner = (found.st_mode, found.st_uid, found.st_gid)
-        return (found.st_dev, found.st_ino, *owner, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -10,8 +10,9 @@ in it that could open something.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from jitgate.adapters.custody.port import SigningKey
 from jitgate.adapters.signers.files import load_key
 from jitgate.ca import trust
 from jitgate.ca.ceilings import next_slot
@@ -31,14 +32,6 @@ from jitgate.ssh.wire import Reader
 
 OFF_MAX: Final[Micros] = 5 * MINUTE  # between when it was made and now: a queue, and two clocks of one machine
 BUNDLE_LIFE_MAX: Final[Micros] = 7 * DAY
-
-
-class SigningKey(Protocol):
-    """A key that is held somewhere."""
-
-    @property
-    def public(self) -> PublicKey: ...
-    def sign(self, data: bytes) -> bytes: ...
 
 
 class Statements:
@@ -137,6 +130,11 @@ def _read(payload: bytes, most: int) -> object:
 
 
 def _raw(key: SigningKey, message: bytes) -> bytes:
-    reader = Reader(key.sign(message))
+    return raw_signature(key.sign(message))
+
+
+def raw_signature(blob: bytes) -> bytes:
+    """What is in an SSH signature blob behind its type."""
+    reader = Reader(blob)
     reader.string()
     return reader.string()

@@ -19,7 +19,7 @@ from typing import Final
 from jitgate.adapters.custody.keyring import Keyring
 from jitgate.adapters.custody.port import SigningKey
 from jitgate.adapters.signers.desk import Desk
-from jitgate.adapters.signers.files import check_folder, load_key
+from jitgate.adapters.signers.files import Mark, check_folder, load_key, mark_of
 from jitgate.adapters.signers.statements import load_agent_keys
 from jitgate.ca.model import RefusedFile
 from jitgate.ca.places import is_place
@@ -27,7 +27,6 @@ from jitgate.ca.rules import Rules
 from jitgate.core.errors import BadInput, Error, NotFound
 
 FILES_MAX: Final = 256  # in the folder that a table may mean; more are no keys
-_Mark = tuple[int, ...] | None
 _GONE: Final = "the file is gone"
 
 
@@ -36,8 +35,8 @@ class Watch:
 
     def __init__(self, folder: Path, rules: Rules) -> None:
         self._folder, self._rules = folder, rules
-        self._before: dict[str, _Mark] = {}
-        self._done: dict[str, _Mark] = {}
+        self._before: dict[str, Mark] = {}
+        self._done: dict[str, Mark] = {}
         self.refused: dict[str, RefusedFile] = {}
         """By name; the desk says it to whoever asks what it holds."""
         self.lost: dict[str, RefusedFile] = {}
@@ -104,12 +103,12 @@ class Watch:
         self._keyring.look(self._rules.elsewhere(), desk, self.lost)
         self._keyring.look_after(self._rules.log_key)
 
-    def _is_urgent(self, name: str, mark: _Mark) -> bool:
+    def _is_urgent(self, name: str, mark: Mark) -> bool:
         """The same file as before with another mode or owner."""
         done = self._done.get(name)
         return bool(mark and done and mark[:2] == done[:2] and mark[2:5] != done[2:5])
 
-    def _take(self, name: str, mark: _Mark, desk: Desk) -> None:
+    def _take(self, name: str, mark: Mark, desk: Desk) -> None:
         try:
             if mark is None:
                 raise NotFound(_GONE)
@@ -144,11 +143,5 @@ class Watch:
         named = self._rules.files()
         return [*named, *sorted(set(found) - set(named))]
 
-    def _mark(self, name: str) -> _Mark:
-        """What changes when the file does, links followed; None where there is none."""
-        try:
-            found = (self._folder / name).stat()
-        except OSError:
-            return None
-        owner = (found.st_mode, found.st_uid, found.st_gid)
-        return (found.st_dev, found.st_ino, *owner, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    def _mark(self, name: str) -> Mark:
+        return mark_of(self._folder / name)

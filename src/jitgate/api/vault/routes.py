@@ -8,11 +8,13 @@ policy   a token in force whose policies allow this operation on this path; aske
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from jitgate.flow.outside import Outside
 from jitgate.flow.vault import approle, devices, engine, jwt, mounts, policies, server, sign, tokens, userpass
 from jitgate.flow.vault.asking import Answer, Asked, Operation
+from jitgate.flow.vault.entries import list_entries
 
 Access = Literal["anyone", "itself", "policy"]
 Act = Callable[[Outside, Asked], Awaitable[Answer]]
@@ -91,14 +93,14 @@ ROUTES: Final[tuple[Route, ...]] = tuple(
         _route("write", "sign/NAME", "policy", sign.sign, under="ssh", records=True),
         _route("write", "issue/NAME", "policy", sign.issue_pair, under="ssh", records=True),
         _route("write", "login/NAME", "anyone", userpass.login, under="userpass"),
-        _route("list", "users", "policy", userpass.list_users, under="userpass"),
+        _route("list", "users", "policy", partial(list_entries, kind="user"), under="userpass"),
         _route("read", "users/NAME", "policy", userpass.read_user, under="userpass"),
         _route("write", "users/NAME", "policy", userpass.write_user, under="userpass", entry="user"),
         _route("delete", "users/NAME", "policy", userpass.delete_user, under="userpass"),
         _route("write", "users/NAME/password", "policy", userpass.write_password, under="userpass"),
         _route("write", "users/NAME/policies", "policy", userpass.write_policies, under="userpass"),
         _route("write", "login", "anyone", approle.login, under="approle"),
-        _route("list", "role", "policy", approle.list_roles, under="approle"),
+        _route("list", "role", "policy", partial(list_entries, kind="approle"), under="approle"),
         _route("read", "role/NAME", "policy", approle.read_role, under="approle"),
         _route("write", "role/NAME", "policy", approle.write_role, under="approle", entry="approle"),
         _route("delete", "role/NAME", "policy", approle.delete_role, under="approle"),
@@ -109,7 +111,7 @@ ROUTES: Final[tuple[Route, ...]] = tuple(
         _route("write", "role/NAME/secret-id-accessor/destroy", "policy", approle.destroy_secret_id, under="approle"),
         _route("read", "config", "policy", jwt.read_config, under="jwt"),
         _route("write", "config", "policy", jwt.write_config, under="jwt"),
-        _route("list", "role", "policy", jwt.list_roles, under="jwt"),
+        _route("list", "role", "policy", partial(list_entries, kind="jwt"), under="jwt"),
         _route("read", "role/NAME", "policy", jwt.read_role, under="jwt"),
         _route("write", "role/NAME", "policy", jwt.write_role, under="jwt", entry="jwt"),
         _route("delete", "role/NAME", "policy", jwt.delete_role, under="jwt"),

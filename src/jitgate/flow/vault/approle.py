@@ -1,6 +1,7 @@
 """`auth/<mount>` of type approle: robots with a role id and a secret id. Secret ids are kept as hashes, and end."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Final
 
 from jitgate.audit.events import EventType
@@ -8,30 +9,19 @@ from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput, Denied, Error, NotFound
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.sign_in import forgive
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
+from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person
-from jitgate.flow.vault.tokens import Way, auth_fields, made_detail, make_token, read_terms, terms_fields, with_changes
-from jitgate.flow.vault.userpass import count_attempt, forgive, take_away
+from jitgate.flow.vault.tokens import TERMS, Way, log_in, read_terms, terms_fields, uses_of, with_changes
+from jitgate.flow.vault.userpass import count_attempt, take_away
 from jitgate.identity import throttle
 from jitgate.identity.model import Factor, Kind
-from jitgate.identity.vault import SECRET_ID, Entry, SecretId, check_entry_name, new_secret, parse_secret, secret_hash
+from jitgate.identity.vault import SECRET_ID, SecretId, check_entry_name, new_secret, parse_secret, secret_hash
 from jitgate.policy.vault_role import seconds
 
-ROLES_MAX: Final = 1000
 SECRETS_MAX: Final = 1000  # of one role, in force
-ROLE: Final = frozenset(
-    {
-        "bind_secret_id",
-        "secret_id_ttl",
-        "secret_id_num_uses",
-        "policies",
-        "token_policies",
-        "token_ttl",
-        "token_max_ttl",
-        "token_num_uses",
-        "token_no_default_policy",
-    }
-)
+ROLE: Final = TERMS | {"bind_secret_id", "secret_id_ttl", "secret_id_num_uses", "policies"}
 
 
 async def login(outside: Outside, asked: Asked) -> Answer:
@@ -70,10 +60,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
             {"role_name": role.name},
             mount.id,
         )
-        token, new = make_token(tx, outside, person, read_terms(role.body), way)
-        event = said(outside, EventType.VAULT_TOKEN_MADE, None, asked, *made_detail(token), subject=person)
-        tx.log.append(event)
-        return Answer(auth=auth_fields(token, new.reveal(), now))
+        return log_in(tx, outside, asked, person, read_terms(role.body), way)
 
     answer = await outside.store.write(job)
     if answer is None:
@@ -89,16 +76,13 @@ async def write_role(outside: Outside, asked: Asked) -> Answer:
     if asked.data.get("bind_secret_id", True) not in (True, "true"):
         raise BadInput("bind_secret_id = false is not taken", "a role id alone is no secret")
     read_terms(asked.data)
-    _uses(asked.data.get("secret_id_num_uses") or 0)
+    _uses(asked.data)
     seconds(asked.data.get("secret_id_ttl") or 0)
 
     def job(tx: Tx, holder: Holder) -> Answer:
         there = tx.vault.entry(mount.id, "approle", name)
-        if there is None and len(tx.vault.entries(mount.id, "approle")) >= ROLES_MAX:
-            raise BadInput(f"{ROLES_MAX} roles are there already", "delete one")
         before = dict(there.body) if there else {"role_id": str(uuid.UUID(bytes=outside.random(16), version=4))}
-        tx.vault.put_entry(Entry(mount.id, "approle", name, with_changes(before, asked.data), outside.clock()))
-        tx.move_epoch()
+        keep(tx, outside, mount.id, "approle", name, with_changes(before, asked.data))
         detail = (("path", asked.path), ("what", "approle"))
         tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
         return NOTHING
@@ -109,27 +93,15 @@ async def write_role(outside: Outside, asked: Asked) -> Answer:
 async def read_role(outside: Outside, asked: Asked) -> Answer:
     def job(tx: Tx, holder: Holder) -> Answer:
         del holder
-        body = _role(tx, asked).body
+        body = entry_of(tx, asked, "approle").body
         own = {
             "bind_secret_id": True,
             "local_secret_ids": False,
             "secret_id_bound_cidrs": None,
-            "secret_id_num_uses": _uses(body.get("secret_id_num_uses") or 0),
+            "secret_id_num_uses": _uses(body),
             "secret_id_ttl": seconds(body.get("secret_id_ttl") or 0),
         }
         return Answer(terms_fields(read_terms(body)) | own)
-
-    return await read(outside, asked, job)
-
-
-async def list_roles(outside: Outside, asked: Asked) -> Answer:
-    mount = asked.of_mount()
-
-    def job(tx: Tx, holder: Holder) -> Answer:
-        del holder
-        if not (names := [each.name for each in tx.vault.entries(mount.id, "approle")]):
-            raise NotFound("")
-        return Answer({"keys": names})
 
     return await read(outside, asked, job)
 
@@ -151,7 +123,7 @@ async def delete_role(outside: Outside, asked: Asked) -> Answer:
 
 
 async def read_role_id(outside: Outside, asked: Asked) -> Answer:
-    return await read(outside, asked, lambda tx, _: Answer({"role_id": _role(tx, asked).body["role_id"]}))
+    return await read(outside, asked, lambda tx, _: Answer({"role_id": entry_of(tx, asked, "approle").body["role_id"]}))
 
 
 async def make_secret_id(outside: Outside, asked: Asked) -> Answer:
@@ -160,11 +132,11 @@ async def make_secret_id(outside: Outside, asked: Asked) -> Answer:
     only(asked, frozenset())
 
     def job(tx: Tx, holder: Holder) -> Answer:
-        role, now = _role(tx, asked), outside.clock()
+        role, now = entry_of(tx, asked, "approle"), outside.clock()
         if len(tx.vault.secret_ids(mount.id, role.name)) >= SECRETS_MAX:
             raise BadInput(f"{SECRETS_MAX} secret ids are there already", "destroy some")
         secret = new_secret(SECRET_ID, outside.random)
-        ttl, uses = seconds(role.body.get("secret_id_ttl") or 0), _uses(role.body.get("secret_id_num_uses") or 0)
+        ttl, uses = seconds(role.body.get("secret_id_ttl") or 0), _uses(role.body)
         accessor, expires_at = outside.new_id(now), now + ttl * SECOND if ttl else None
         tx.vault.add_secret_id(
             SecretId(accessor, mount.id, role.name, secret_hash(secret), now, expires_at, uses or None)
@@ -213,15 +185,5 @@ async def destroy_secret_id(outside: Outside, asked: Asked) -> Answer:
     return await write(outside, asked, job)
 
 
-def _role(tx: Tx, asked: Asked) -> Entry:
-    if (found := tx.vault.entry(asked.of_mount().id, "approle", asked.name)) is None:
-        raise NotFound("")
-    return found
-
-
-def _uses(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:9])
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**9:
-        raise BadInput("secret_id_num_uses is no number")
-    return value
+def _uses(data: Mapping[str, object]) -> int:
+    return uses_of(data, "secret_id_num_uses")

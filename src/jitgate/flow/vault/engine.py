@@ -12,11 +12,11 @@ from jitgate.flow.authorities import list_key
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
-from jitgate.identity.vault import Entry, Mount
+from jitgate.flow.vault.entries import keep
+from jitgate.identity.vault import Mount
 from jitgate.policy.vault_role import VaultRole, as_fields, read_role
 from jitgate.ssh.pubkey import parse_public_key
 
-ROLES_MAX = 1000
 _CONFIG = frozenset({"generate_signing_key", "key_type", "key_bits", "private_key", "public_key"})
 
 
@@ -43,10 +43,7 @@ async def write_role(outside: Outside, asked: Asked) -> Answer:
     body = dict(asked.data)
 
     def job(tx: Tx, holder: Holder) -> Answer:
-        if len(tx.vault.entries(mount.id, "role")) >= ROLES_MAX:
-            raise BadInput(f"{ROLES_MAX} roles are there already", "delete one")
-        tx.vault.put_entry(Entry(mount.id, "role", name, body, outside.clock()))
-        tx.move_epoch()
+        keep(tx, outside, mount.id, "role", name, body)
         found = role_of(tx, mount, name)
         digest = found[1] if found else ""
         detail = (("path", asked.path), ("digest", digest), ("what", "role"), ("warnings", len(warnings)))

@@ -17,30 +17,16 @@ from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
+from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person
-from jitgate.flow.vault.tokens import Way, auth_fields, end_token, made_detail, make_token, read_terms, terms_fields
+from jitgate.flow.vault.tokens import TERMS, Way, end_token, log_in, read_terms, terms_fields
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.oidc import LEEWAY, IdToken, claims_of, read_header, token_rules, verify_id_token
 from jitgate.identity.vault import Entry, check_entry_name
 from jitgate.policy.vault_role import split_list
 
-ROLES_MAX: Final = 1000
 CONFIG: Final = frozenset({"oidc_discovery_url", "bound_issuer", "default_role"})
-ROLE: Final = frozenset(
-    {
-        "role_type",
-        "bound_audiences",
-        "bound_subject",
-        "bound_claims",
-        "user_claim",
-        "policies",
-        "token_policies",
-        "token_ttl",
-        "token_max_ttl",
-        "token_num_uses",
-        "token_no_default_policy",
-    }
-)
+ROLE: Final = TERMS | {"role_type", "bound_audiences", "bound_subject", "bound_claims", "user_claim", "policies"}
 
 
 async def login(outside: Outside, asked: Asked) -> Answer:
@@ -83,10 +69,7 @@ async def _login(outside: Outside, asked: Asked) -> Answer:
             {"role": role.name},
             mount.id,
         )
-        made, secret = make_token(tx, outside, person, read_terms(role.body), way)
-        event = said(outside, EventType.VAULT_TOKEN_MADE, None, asked, *made_detail(made), subject=person)
-        tx.log.append(event)
-        return Answer(auth=auth_fields(made, secret.reveal(), now))
+        return log_in(tx, outside, asked, person, read_terms(role.body), way)
 
     return await outside.store.write(job)
 
@@ -101,8 +84,7 @@ async def write_config(outside: Outside, asked: Asked) -> Answer:
     body = {"bound_issuer": issuer, "default_role": text(asked, "default_role")}
 
     def job(tx: Tx, holder: Holder) -> Answer:
-        tx.vault.put_entry(Entry(mount.id, "config", "config", body, outside.clock()))
-        tx.move_epoch()
+        keep(tx, outside, mount.id, "config", "config", body)
         detail = (("path", asked.path), ("what", "config"))
         tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
         return NOTHING
@@ -136,10 +118,7 @@ async def write_role(outside: Outside, asked: Asked) -> Answer:
     read_terms(asked.data)
 
     def job(tx: Tx, holder: Holder) -> Answer:
-        if len(tx.vault.entries(mount.id, "jwt")) >= ROLES_MAX:
-            raise BadInput(f"{ROLES_MAX} roles are there already", "delete one")
-        tx.vault.put_entry(Entry(mount.id, "jwt", name, dict(asked.data), outside.clock()))
-        tx.move_epoch()
+        keep(tx, outside, mount.id, "jwt", name, dict(asked.data))
         detail = (("path", asked.path), ("what", "jwt"))
         tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
         return NOTHING
@@ -148,12 +127,9 @@ async def write_role(outside: Outside, asked: Asked) -> Answer:
 
 
 async def read_role(outside: Outside, asked: Asked) -> Answer:
-    mount = asked.of_mount()
-
     def job(tx: Tx, holder: Holder) -> Answer:
         del holder
-        if (found := tx.vault.entry(mount.id, "jwt", asked.name)) is None:
-            raise NotFound("")
+        found = entry_of(tx, asked, "jwt")
         own = {
             "role_type": "jwt",
             "user_claim": "sub",
@@ -162,18 +138,6 @@ async def read_role(outside: Outside, asked: Asked) -> Answer:
             "bound_claims": _claims(found.body) or None,
         }
         return Answer(terms_fields(read_terms(found.body)) | own)
-
-    return await read(outside, asked, job)
-
-
-async def list_roles(outside: Outside, asked: Asked) -> Answer:
-    mount = asked.of_mount()
-
-    def job(tx: Tx, holder: Holder) -> Answer:
-        del holder
-        if not (names := [each.name for each in tx.vault.entries(mount.id, "jwt")]):
-            raise NotFound("")
-        return Answer({"keys": names})
 
     return await read(outside, asked, job)
 

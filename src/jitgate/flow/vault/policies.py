@@ -8,7 +8,7 @@ from jitgate.core.errors import BadInput, NotFound
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, holder_of, only, read, rules_of, said, text, write
-from jitgate.identity.vault import Entry
+from jitgate.flow.vault.entries import keep
 from jitgate.policy.vault_acl import (
     DEFAULT,
     DEFAULT_POLICY,
@@ -20,7 +20,6 @@ from jitgate.policy.vault_acl import (
 )
 from jitgate.policy.vault_role import split_list
 
-POLICIES_MAX = 1000
 _KNOWN = frozenset({"policy", "rules"})
 
 
@@ -58,10 +57,7 @@ async def write_policy(outside: Outside, asked: Asked) -> Answer:
     parse_policy(words)
 
     def job(tx: Tx, holder: Holder) -> Answer:
-        if len(tx.vault.entries("", "policy")) >= POLICIES_MAX:
-            raise BadInput(f"{POLICIES_MAX} policies are there already", "delete one")
-        tx.vault.put_entry(Entry("", "policy", name, {"policy": words}, outside.clock()))
-        tx.move_epoch()
+        keep(tx, outside, "", "policy", name, {"policy": words})
         digest = hashlib.sha256(words.encode()).hexdigest()
         detail = (("path", asked.path), ("digest", digest), ("what", "policy"))
         tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail, target=f"policy:{name}"))

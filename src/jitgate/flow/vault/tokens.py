@@ -22,6 +22,8 @@ from jitgate.policy.vault_role import seconds
 
 TOKENS_MAX: Final = 10_000  # of one person, in force at the same time
 META_MAX: Final = 16
+TERMS: Final = frozenset({"token_policies", "token_ttl", "token_max_ttl", "token_num_uses", "token_no_default_policy"})
+"""What `read_terms` reads, by the names of today; a way in that takes older ones names them itself."""
 CREATE: Final = frozenset(
     {
         "policies",
@@ -74,16 +76,22 @@ def read_terms(data: Mapping[str, object]) -> Terms:
     """Of a user, an AppRole or a JWT role: `token_policies` (or `policies`), `token_ttl`, `token_max_ttl`, ..."""
     ttl = seconds(_either(data, "ttl") or 0) * SECOND
     until = seconds(_either(data, "max_ttl") or 0) * SECOND
-    uses = data.get("token_num_uses") or 0
-    if isinstance(uses, str) and uses.isascii() and uses.isdigit():
-        uses = int(uses[:9])
-    if not isinstance(uses, int) or isinstance(uses, bool) or not 0 <= uses < 10**9:
-        raise BadInput("token_num_uses is no number")
+    uses = uses_of(data, "token_num_uses")
     if max(ttl, until) > TTL_MAX:
         raise BadInput(f"a token for longer than {TTL_MAX // HOUR} hours", "tokens are short here: log in again")
     no_default = data.get("token_no_default_policy") in (True, "true")
     policies = policy_names(_either(data, "policies") or [])
     return Terms(policies, ttl, until, uses, default_policy=not no_default)
+
+
+def uses_of(data: Mapping[str, object], name: str) -> int:
+    """A number of uses, 0 for any; clients send it as a number or as its digits."""
+    value = data.get(name) or 0
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**9:
+        raise BadInput(f"{name} is no number")
+    return value
 
 
 def _either(data: Mapping[str, object], name: str) -> object:
@@ -145,6 +153,13 @@ def make_token(tx: Tx, outside: Outside, person: Person, terms: Terms, way: Way)
     )
     tx.vault.add_token(token)
     return token, secret
+
+
+def log_in(tx: Tx, outside: Outside, asked: Asked, person: Person, terms: Terms, way: Way) -> Answer:
+    """Inside a transaction: a token for somebody who came by a way in, and its event."""
+    token, secret = make_token(tx, outside, person, terms, way)
+    tx.log.append(said(outside, EventType.VAULT_TOKEN_MADE, None, asked, *made_detail(token), subject=person))
+    return Answer(auth=auth_fields(token, secret.reveal(), outside.clock()))
 
 
 def made_detail(token: VaultToken) -> tuple[tuple[str, str | int], ...]:

@@ -10,42 +10,23 @@ from typing import Final
 
 from jitgate.audit.events import EventType
 from jitgate.core.clock import Micros
-from jitgate.core.errors import BadInput, Denied, NotFound, Unsafe
+from jitgate.core.errors import BadInput, Denied, Unsafe
 from jitgate.core.secret import Secret
 from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.sign_in import forgive
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
+from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person, person_of
-from jitgate.flow.vault.tokens import (
-    Way,
-    auth_fields,
-    end_token,
-    made_detail,
-    make_token,
-    read_terms,
-    terms_fields,
-    with_changes,
-)
+from jitgate.flow.vault.tokens import TERMS, Way, end_token, log_in, read_terms, terms_fields, with_changes
 from jitgate.identity import passwords, throttle
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.throttle import ACCOUNT, ADDRESS, Throttled
-from jitgate.identity.vault import Entry, Mount, check_entry_name
+from jitgate.identity.vault import Mount, check_entry_name
 
 USERS_MAX: Final = 10_000
-USER: Final = frozenset(
-    {
-        "password",
-        "policies",
-        "token_policies",
-        "token_ttl",
-        "token_max_ttl",
-        "token_num_uses",
-        "token_no_default_policy",
-        "ttl",
-        "max_ttl",
-    }
-)
+USER: Final = TERMS | {"password", "policies", "ttl", "max_ttl"}
 _PASSWORD_MAX: Final = 256
 
 
@@ -80,10 +61,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
             {"username": asked.name},
             mount.id,
         )
-        token, secret = make_token(tx, outside, person, read_terms(entry.body), way)
-        event = said(outside, EventType.VAULT_TOKEN_MADE, None, asked, *made_detail(token), subject=person)
-        tx.log.append(event)
-        return Answer(auth=auth_fields(token, secret.reveal(), now))
+        return log_in(tx, outside, asked, person, read_terms(entry.body), way)
 
     answer = await outside.store.write(job)
     if answer is None:
@@ -103,12 +81,6 @@ def count_attempt(tx: Tx, outside: Outside, account: str, source: str) -> None:
     tx.throttles.put("address", address, throttle.failed(by_address, now, ADDRESS))
 
 
-def forgive(tx: Tx, account: str, source: str) -> None:
-    address = throttle.address_subject(source)
-    tx.throttles.put("account", account, None)
-    tx.throttles.put("address", address, throttle.forgiven(tx.throttles.get("address", address)))
-
-
 async def write_user(outside: Outside, asked: Asked) -> Answer:
     mount, name = asked.of_mount(), check_entry_name("user", asked.name)
     only(asked, USER)
@@ -119,8 +91,6 @@ async def write_user(outside: Outside, asked: Asked) -> Answer:
         there = tx.vault.entry(mount.id, "user", name)
         if there is None and not hashed:
             raise BadInput("missing password")
-        if there is None and len(tx.vault.entries(mount.id, "user")) >= USERS_MAX:
-            raise BadInput(f"{USERS_MAX} users are there already", "delete one")
         before = dict(there.body) if there else {}
         given = {key: value for key, value in asked.data.items() if key != "password"}
         body = with_changes(before, given) | ({"password_hash": hashed} if hashed else {})
@@ -140,26 +110,10 @@ async def write_policies(outside: Outside, asked: Asked) -> Answer:
 
 
 async def read_user(outside: Outside, asked: Asked) -> Answer:
-    mount = asked.of_mount()
-
     def job(tx: Tx, holder: Holder) -> Answer:
         del holder
-        if (found := tx.vault.entry(mount.id, "user", asked.name)) is None:
-            raise NotFound("")
-        terms = read_terms(found.body)
+        terms = read_terms(entry_of(tx, asked, "user").body)
         return Answer(terms_fields(terms) | {"policies": list(terms.policies)})
-
-    return await read(outside, asked, job)
-
-
-async def list_users(outside: Outside, asked: Asked) -> Answer:
-    mount = asked.of_mount()
-
-    def job(tx: Tx, holder: Holder) -> Answer:
-        del holder
-        if not (names := [each.name for each in tx.vault.entries(mount.id, "user")]):
-            raise NotFound("")
-        return Answer({"keys": names})
 
     return await read(outside, asked, job)
 
@@ -200,12 +154,10 @@ def _put(
     *,
     new_password: bool,
 ) -> Answer:
-    now = outside.clock()
-    tx.vault.put_entry(Entry(mount.id, "user", name, body, now))
+    keep(tx, outside, mount.id, "user", name, body, USERS_MAX)
     person = person_of(tx, mount, name) if new_password else None
-    for token in tx.vault.tokens(now, person=person.id) if person else ():
+    for token in tx.vault.tokens(outside.clock(), person=person.id) if person else ():
         end_token(tx, outside, asked, holder, token, "its user has another password")
-    tx.move_epoch()
     detail = (("path", asked.path), ("what", "password" if new_password else "user"))
     tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
     return Answer(warnings=warnings) if warnings else NOTHING
