@@ -16,9 +16,10 @@ from tests.gate import Gate, open_gate
 from tests.unit.gateway.test_hello import hello
 from tests.world import World
 
+from jitgate.core import sockets
 from jitgate.core.errors import Unreachable
 from jitgate.flow import rates
-from jitgate.gateway import listen, ready
+from jitgate.gateway import listen
 from jitgate.gateway import tunnel as tunnels
 from jitgate.gateway.handshake import QUESTION_MAX
 from jitgate.gateway.listen import TUNNEL
@@ -74,7 +75,7 @@ async def test_who_stops_in_the_first_bytes_is_hung_up_on(
 async def test_a_crawling_client_hello_wakes_nobody(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A byte at a time: looked at when it has come whole, not at each byte."""
     looked = 0
-    peek = ready.peeked
+    peek = sockets.peeked
 
     async def counted(connection: socket.socket, count: int) -> bytes:
         nonlocal looked

@@ -15,13 +15,15 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final, TypeVar
+from typing import Final
 
 from jitgate.agent import tls
 from jitgate.agent.pins import Gateway
 from jitgate.core.clock import Clock
 from jitgate.core.errors import BadInput, Error, TooMany, Unreachable
 from jitgate.core.fields import read_json
+from jitgate.core.sockets import connected, exactly, framed, tried
+from jitgate.core.tasks import Tasks
 from jitgate.core.text import shown
 from jitgate.sessions.agent_wire import DIALBACK_ALPN, Dial
 
@@ -31,15 +33,7 @@ CARRIED_MAX: Final = 512  # sessions at a time; each holds two sockets and two b
 CHUNK: Final = 64 << 10
 _ANSWER_MAX: Final = 1024
 _AT: Final = re.compile(r"(?:\[([0-9a-f:]+)\]|([0-9.]+)):([0-9]{1,5})")
-_KEEPALIVE: Final = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-)
 _LOG: Final = logging.getLogger("jitgate.agent")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +98,7 @@ class Dialler:
     clock: Clock
     offset: Callable[[], int] = lambda: 0
     _opening: int = 0
-    _carried: set["asyncio.Task[None]"] = field(default_factory=set)
+    _carried: Tasks = field(default_factory=lambda: Tasks(_LOG, "a session that was dialled back"))
     _seen: dict[str, None] = field(default_factory=dict)
 
     async def dial_back(self, dial: Dial, gateway: Gateway) -> None:
@@ -120,14 +114,7 @@ class Dialler:
         except (Error, OSError, TimeoutError) as error:
             _LOG.warning("not dialled back: %s", error if str(error) else "no answer in time")
             return
-        task = asyncio.create_task(carry(far, near))
-        self._carried.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._carried.discard(task)
-        if not task.cancelled() and (problem := task.exception()):
-            _LOG.error("a session that was dialled back crashed", exc_info=problem)
+        self._carried.start(carry(far, near))
 
     def _check(self, dial: Dial) -> None:
         if self._opening >= OPENING_MAX or len(self._carried) >= CARRIED_MAX:
@@ -160,24 +147,7 @@ class Dialler:
 
 
 async def _connected(address: str, port: int) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    problem: OSError = OSError("no address")
-    for family, kind, protocol, _, where in await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM):
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.setblocking(False)
-            for level, option, value in _KEEPALIVE:
-                connection.setsockopt(level, option, value)
-            await loop.sock_connect(connection, where)
-        except OSError as error:
-            connection.close()
-            problem = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise problem
+    return await connected(await asyncio.get_running_loop().getaddrinfo(address, port, type=socket.SOCK_STREAM))
 
 
 async def _present(
@@ -186,13 +156,12 @@ async def _present(
     """The bare socket, once the gateway has said yes and both have ended TLS."""
     secure = context.wrap_socket(connection, server_hostname=server_name, do_handshake_on_connect=False)
     try:
-        await _tried(secure, secure.do_handshake)
-        data = json.dumps(said).encode("ascii")
-        data = len(data).to_bytes(4, "big") + data
-        await _tried(secure, lambda: secure.send(data))  # less than a record holds: all of it or nothing
-        size = int.from_bytes(await _exactly(secure, 4), "big")
-        _check_yes(await _exactly(secure, size if 0 < size <= _ANSWER_MAX else 0))
-        await _tried(secure, secure.unwrap)
+        await tried(secure, secure.do_handshake)
+        data = framed(json.dumps(said).encode("ascii"))
+        await tried(secure, lambda: secure.send(data))  # less than a record holds: all of it or nothing
+        size = int.from_bytes(await _taken(secure, 4), "big")
+        _check_yes(await _taken(secure, size if 0 < size <= _ANSWER_MAX else 0))
+        await tried(secure, secure.unwrap)
     except BaseException:
         secure.close()
         raise
@@ -205,41 +174,10 @@ def _check_yes(unverified: bytes) -> None:
         raise Unreachable("the gateway does not take the connection back")
 
 
-async def _exactly(secure: ssl.SSLSocket, count: int) -> bytes:
-    found = b""
-    while len(found) < count:
-        more = await _tried(secure, lambda: secure.recv(count - len(found)))  # noqa: B023  # called before the next round
-        if not more:
-            raise Unreachable("the gateway hung up")
-        found += more
+async def _taken(secure: ssl.SSLSocket, count: int) -> bytes:
+    if (found := await exactly(secure, count)) is None:
+        raise Unreachable("the gateway hung up")
     return found
-
-
-async def _tried(secure: ssl.SSLSocket, act: Callable[[], T]) -> T:
-    """What a TLS operation gives on a non-blocking socket, as often as it has to be tried."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            return act()
-        except ssl.SSLWantReadError:
-            await _ready(loop.add_reader, loop.remove_reader, secure)
-        except ssl.SSLWantWriteError:
-            await _ready(loop.add_writer, loop.remove_writer, secure)
-
-
-async def _ready(add: Callable[..., object], remove: Callable[..., object], connection: socket.socket) -> None:
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    descriptor = connection.fileno()
-    add(descriptor, _set, done)
-    try:
-        await done
-    finally:
-        remove(descriptor)
-
-
-def _set(done: "asyncio.Future[None]") -> None:
-    if not done.done():
-        done.set_result(None)
 
 
 async def carry(one: socket.socket, other: socket.socket) -> None:

@@ -13,15 +13,15 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from jitgate.audit.events import Event
 from jitgate.ca.envelope import Envelope
 from jitgate.ca.trust import TrustVersion
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput, Denied, Error, NotFound, TooMany, Unreachable
+from jitgate.core.tasks import Tasks
 from jitgate.flow import agents as acts
 from jitgate.flow import bundles
 from jitgate.flow.bundles import Content, Marks, Told, content_for
@@ -81,7 +81,7 @@ class Agents:
     context: ssl.SSLContext
     on_report: OnReport = _nothing
     _open: dict[str, _Agent] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: Tasks = field(default_factory=lambda: Tasks(_LOG, "an agent's connection"))
     _shown: tuple[str, ...] = ()
     _marks: Marks | None = None
     _told: Told | None = None
@@ -144,7 +144,7 @@ class Agents:
             link.close()
             raise
         else:
-            self._spawn(self._serve(agent))
+            self._tasks.start(self._serve(agent))
 
     async def watch(self) -> None:
         """Tell agents what is new, until cancelled."""
@@ -169,10 +169,8 @@ class Agents:
     async def stop(self) -> None:
         """Hang up on all; they dial another gateway, or come back. New ones are refused."""
         self._stopping = True
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_S)
+        self._tasks.cancel()
+        await self._tasks.ended(STOP_S)
         with contextlib.suppress(Error):
             await self._write_down()
 
@@ -204,7 +202,7 @@ class Agents:
 
     async def _serve(self, agent: _Agent) -> None:
         try:
-            self._spawn(self._begin(agent))
+            self._tasks.start(self._begin(agent))
             while True:
                 async with asyncio.timeout(wire.SILENCE_S):
                     unverified = await agent.link.read(wire.FROM_AGENT_MAX)
@@ -245,7 +243,7 @@ class Agents:
             case Renew():
                 if time.monotonic() - agent.renewed_at >= RENEW_S:
                     agent.renewed_at = time.monotonic()
-                    self._spawn(self._renew(agent))
+                    self._tasks.start(self._renew(agent))
             case Report():
                 await self.on_report(agent.host, message)
             case AgentHello():
@@ -308,7 +306,7 @@ class Agents:
         if marks != self._marks:
             standing = await acts.standing_hosts(self.outside)
             for agent in [each for each in self._open.values() if each.host.id not in standing]:
-                self._spawn(self._hang_up(agent, Denied("this host was taken out", "", code="host_removed")))
+                self._tasks.start(self._hang_up(agent, Denied("this host was taken out", "", code="host_removed")))
             async with self._telling:
                 await self._learn()
             self._again = True
@@ -350,7 +348,7 @@ class Agents:
             for agent, bundle, envelope in zip(part, made, envelopes, strict=True):
                 krl = None if agent.have.krl == bundle.krl else self._krls[agent.host.realm]
                 frames = [*self._trust_frame(agent), *wire.bundle_frame(envelope, krl)]
-                self._spawn(self._deliver(agent, frames))
+                self._tasks.start(self._deliver(agent, frames))
 
     def _is_due(self, agent: _Agent, told: Told, now: float) -> bool:
         if agent.sent is None or agent.counter < told.marks.state:
@@ -418,13 +416,3 @@ class Agents:
         for state in states.values():
             with contextlib.suppress(Exception):
                 await acts.record_states(self.outside, [state], [])
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (problem := task.exception()):
-            _LOG.error("an agent's connection crashed", exc_info=problem)

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple, Protocol
 from jitgate.core.clock import SECOND, Clock, Micros
 from jitgate.core.errors import BadInput, Error, NotFound, TooMany, Unreachable
 from jitgate.core.ids import Random, is_id
-from jitgate.gateway.dial import set_options
+from jitgate.core.sockets import set_options
 from jitgate.gateway.handshake import answer, read_document, shake_hands, take_off, tls_13
 from jitgate.sessions.agent_wire import DIALBACK_ALPN, Dial
 from jitgate.sessions.bundle import is_digest

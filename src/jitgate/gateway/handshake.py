@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jitgate.core.errors import BadInput, Error
+from jitgate.core.sockets import exactly, framed, tried
 from jitgate.gateway.listen import TUNNEL
-from jitgate.gateway.ready import tried
 from jitgate.sessions.ticket import TICKET_MAX
 
 QUESTION_MAX = 2048  # bytes: a ticket, a host's name, and room for what a later version adds
@@ -75,11 +75,11 @@ async def read_question(tls: ssl.SSLSocket) -> Question:
 
 async def read_document(tls: ssl.SSLSocket, most: int) -> dict[str, Any]:
     """An object of at most so many bytes. Raises `OSError`, `BadInput` (`tunnel_protocol`)."""
-    size = int.from_bytes(await _exactly(tls, _LENGTH), "big")
+    size = int.from_bytes(await _taken(tls, _LENGTH), "big")
     if not 0 < size <= most:
         raise _malformed(f"a question of {size} bytes")
     try:
-        said = json.loads(await _exactly(tls, size))
+        said = json.loads(await _taken(tls, size))
     except (ValueError, RecursionError):  # no JSON, no UTF-8
         raise _malformed("a question that is no JSON") from None
     if not isinstance(said, dict):
@@ -88,8 +88,7 @@ async def read_document(tls: ssl.SSLSocket, most: int) -> dict[str, Any]:
 
 
 async def answer(tls: ssl.SSLSocket, verdict: dict[str, Any]) -> None:
-    data = json.dumps(verdict, separators=(",", ":")).encode()
-    data = len(data).to_bytes(_LENGTH, "big") + data
+    data = framed(json.dumps(verdict, separators=(",", ":")).encode())
     await tried(tls, lambda: tls.send(data))  # less than a record holds (RFC 8446 5.1), so all of it or nothing
 
 
@@ -102,13 +101,9 @@ async def take_off(tls: ssl.SSLSocket) -> socket.socket:
     return await tried(tls, tls.unwrap)
 
 
-async def _exactly(tls: ssl.SSLSocket, count: int) -> bytes:
-    found = b""
-    while len(found) < count:
-        more = await tried(tls, lambda: tls.recv(count - len(found)))  # noqa: B023  # called before the next round
-        if not more:
-            raise _malformed("a question that is cut")
-        found += more
+async def _taken(tls: ssl.SSLSocket, count: int) -> bytes:
+    if (found := await exactly(tls, count)) is None:
+        raise _malformed("a question that is cut")
     return found
 
 

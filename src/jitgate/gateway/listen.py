@@ -15,8 +15,8 @@ from enum import StrEnum
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from jitgate.core.sockets import peeked, taken
 from jitgate.gateway import hello, proxy
-from jitgate.gateway.ready import peeked, taken
 from jitgate.identity.throttle import address_subject
 from jitgate.sessions.agent_wire import ALPN, DIALBACK_ALPN
 from jitgate.ssh.wire import FormatError

@@ -10,8 +10,8 @@ import socket
 import ssl
 from dataclasses import dataclass
 
+from jitgate.core.sockets import readable, tried, writable
 from jitgate.gateway.carrier import OnEnd, OnMoved
-from jitgate.gateway.ready import readable, tried, writable
 from jitgate.sessions.session import Why
 
 CHUNK = 64 * 1024  # bytes held in one direction: four TLS records

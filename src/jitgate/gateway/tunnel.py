@@ -13,16 +13,17 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from jitgate.core.clock import SECOND, rfc3339
 from jitgate.core.errors import BadInput, Error, TooMany, Unreachable
+from jitgate.core.sockets import set_options
+from jitgate.core.tasks import Tasks
 from jitgate.flow import sessions as acts
 from jitgate.flow.outside import Outside
 from jitgate.gateway.carrier import Carrier
-from jitgate.gateway.dial import dial, set_options
+from jitgate.gateway.dial import dial
 from jitgate.gateway.dialback import Dialbacks, Reached
 from jitgate.gateway.handshake import answer, no, read_question, shake_hands, take_off
 from jitgate.gateway.relay import Relays
@@ -71,7 +72,7 @@ class Tunnels:
     dialbacks: Dialbacks | None = None
     _open: dict[str, _Open] = field(default_factory=dict)
     _opening: int = 0
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: Tasks = field(default_factory=lambda: Tasks(_LOG, "a tunnel"))
     _dialling: set[asyncio.Task[Any]] = field(default_factory=set)
     _carrier: Carrier = field(init=False)
     _relays: Relays = field(init=False)
@@ -113,7 +114,7 @@ class Tunnels:
             raise
         else:
             self._opening += 1
-            self._spawn(self._let_through(tls, passed))
+            self._tasks.start(self._let_through(tls, passed))
 
     async def _ask(self, tls: ssl.SSLSocket, source: str) -> acts.Passed:
         try:
@@ -158,8 +159,7 @@ class Tunnels:
                     await self._empty.wait()
         await self._carrier.stop()
         await self._relays.stop()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.ended()
 
     async def _let_through(self, tls: ssl.SSLSocket, passed: acts.Passed) -> None:
         host: socket.socket | None = None
@@ -251,7 +251,7 @@ class Tunnels:
             self.meters.ended()
             if not self._open:
                 self._empty.set()
-            self._spawn(self._close(each.session, each.wanted or why or Why.KILLED, up, down))
+            self._tasks.start(self._close(each.session, each.wanted or why or Why.KILLED, up, down))
 
     async def _close(self, session: Session, why: Why, up: int, down: int) -> None:
         """Written however long it takes: it has ended, whether the database can be told of it now or not."""
@@ -265,16 +265,6 @@ class Tunnels:
                 await asyncio.sleep(CLOSE_AGAIN_S)
             else:
                 return
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (problem := task.exception()):
-            _LOG.error("a tunnel crashed", exc_info=problem)
 
     def _pause(self) -> float:
         """Seconds until the next deadline, at most `LOOK_S`."""
