@@ -11,6 +11,7 @@ from tests.bench.audit import audit
 from tests.bench.decisions import decision
 from tests.bench.growth import growth
 from tests.bench.issue import issue
+from tests.bench.play import play
 from tests.bench.rows import Row
 from tests.bench.signer import signer
 from tests.bench.ssh import ssh_true
@@ -22,6 +23,7 @@ BENCHES: tuple[tuple[Callable[[], Iterator[Row]], tuple[str, ...]], ...] = (
     (signer, ("signer",)),
     (tunnel, ("tunnel", "memory")),
     (ssh_true, ("ssh-true",)),
+    (play, ("ansible",)),
     (cli_start, ("cli-start",)),
     (memory, ("memory",)),
     (decision, ("decision", "list")),

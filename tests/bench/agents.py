@@ -1,9 +1,11 @@
-"""A thousand agents at one service: how soon a revocation is acknowledged by all, what a connection costs, and what
-happens to others when the service was killed and all come back."""
+"""A thousand agents at one service: how soon a revocation is acknowledged by all and sessions are ended meanwhile, what
+a connection costs, and what happens to others when the service was killed and all come back."""
 
 import json
 import resource
+import select
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,11 +16,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.bench.issue import start
 from tests.bench.rows import Row, say
 from tests.bench.start import resident
 from tests.client import Connection
-from tests.service import ROLES, Nursery, Service, new_service
-from tests.tunnel import enter
+from tests.service import Nursery, Service, new_service
+from tests.tunnel import echo, enter, host, opened, ticket_of
 
 from jitgate.adapters.signers.files import load_key
 from jitgate.app.installation import ROOT_KEY
@@ -28,6 +31,7 @@ from jitgate.ssh.private import dump_private_key, generate_ed25519
 
 AGENTS = 1000
 ROUNDS = 5
+SESSIONS = 20  # of each person who is revoked
 PATIENCE_S = 180.0
 TARGET_S = 2.0
 
@@ -38,8 +42,7 @@ def agents() -> Iterator[Row]:
         nursery = Nursery()
         stack.callback(nursery.close)
         service = stack.enter_context(new_service(nursery, tls=True))
-        service.start()
-        service.apply(ROLES)
+        start(service, stack.enter_context(host(echo)))
         olga = enter(service, "olga", "engineers", admin=True)
         told = _hosts(service)
         before = resident(service.pid)
@@ -52,6 +55,10 @@ def agents() -> Iterator[Row]:
         yield Row("revocation", "s, median", took[len(took) // 2], None, name, f"<= {TARGET_S}")
         yield Row("revocation", "s, 99 %", took[len(took) * 99 // 100], None, name, f"<= {TARGET_S}")
         yield Row("memory", "KiB an agent", each, None, "", "<= 100")
+        ends = sorted(took for number in range(ROUNDS) for took in _end(service, olga, f"leaver{number}"))
+        name = f"{SESSIONS} sessions ended"
+        yield Row("revocation", "s, median", ends[len(ends) // 2], None, name, f"<= {TARGET_S}")
+        yield Row("revocation", "s, 99 %", ends[len(ends) * 99 // 100], None, name, f"<= {TARGET_S}")
         yield from _storm(service, olga)
 
 
@@ -97,6 +104,45 @@ def _revoke(service: Service, olga: Connection) -> list[float]:
     _wait(service, lambda: _current(service) == AGENTS)
     with closing(_database(service)) as rows:
         return [(row[0] - began) / SECOND for row in rows.execute("SELECT bundle_at FROM host_state")]
+
+
+def _end(service: Service, olga: Connection, name: str) -> list[float]:
+    """Seconds from the request that revokes a person until each of their sessions closes; agents are told too."""
+    person = enter(service, name, "engineers")
+    waiting = [opened(service, ticket_of(person)).socket for _ in range(SESSIONS)]
+    person.close()
+    for each in waiting:
+        each.recv(64)  # what the host says first: the session carries
+    poll, by_number = select.poll(), {each.fileno(): each for each in waiting}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    took: list[float] = []
+    began = time.monotonic()
+    revoking = threading.Thread(target=_revoke_person, args=(olga, name))
+    revoking.start()
+    while by_number:
+        found = poll.poll(PATIENCE_S * 1000)
+        assert found, f"{len(by_number)} sessions of {name} are still open"
+        for number, _ in found:
+            assert _is_over(by_number[number])
+            took.append(time.monotonic() - began)
+            poll.unregister(number)
+            by_number.pop(number).close()
+    revoking.join()
+    _wait(service, lambda: _current(service) == AGENTS)
+    return took
+
+
+def _is_over(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(64) == b""
+    except ConnectionError:
+        return True
+
+
+def _revoke_person(olga: Connection, name: str) -> None:
+    answer = olga.post("/v1/revocations", {"what": "person", "subject": name})
+    assert answer.status == 201, answer
 
 
 def _storm(service: Service, olga: Connection) -> Iterator[Row]:

@@ -5,12 +5,13 @@ The same client, the same sshd, the same kind of key.
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.bench.rows import Row, median, timed
 from tests.interop.plain import Plain, open_plain
 
 from jitgate.app.demo.world import World
+from jitgate.app.local_sshd import LocalHost
 from jitgate.ssh.private import dump_private_key, generate_ed25519
 
 ROUNDS = 15
@@ -32,19 +33,23 @@ def ssh_true() -> Iterator[Row]:
 
 
 def _plain(world: World) -> list[str]:
-    """A key in the host's authorized_keys, and ssh with no config at all."""
-    host, key = world.hosts["web1"], generate_ed25519()
-    file = world.folder / "plain_key"
+    """ssh with a key and no config at all."""
+    host = world.hosts["web1"]
+    return ["ssh", *with_key(world, [host]), "-p", str(host.port), f"ubuntu@{host.address}", "true"]
+
+
+def with_key(world: World, hosts: Sequence[LocalHost]) -> list[str]:
+    """Options of ssh for a new key that stands in the `authorized_keys` of ubuntu at these hosts, which are known."""
+    key, file, known = generate_ed25519(), world.folder / "plain_key", world.folder / "plain_known_hosts"
     file.touch(mode=0o600)
     file.write_bytes(dump_private_key(key).reveal())
-    home = next(path for path in world.folder.rglob("home/ubuntu") if "web1" in str(path))
-    authorized = home / ".ssh/authorized_keys"
-    authorized.parent.mkdir(mode=0o700, exist_ok=True)
-    authorized.write_text(key.public.line() + "\n")
-    for path in (authorized.parent, authorized):
-        os.chown(path, home.stat().st_uid, home.stat().st_gid)
-    known = world.folder / "plain_known_hosts"
-    known.write_text(f"[{host.address}]:{host.port} {host.host_key}\n")
+    for host in hosts:
+        home = host.etc.parent / "home/ubuntu"
+        authorized = home / ".ssh/authorized_keys"
+        authorized.parent.mkdir(mode=0o700, exist_ok=True)
+        authorized.write_text(key.public.line() + "\n")
+        for path in (authorized.parent, authorized):
+            os.chown(path, home.stat().st_uid, home.stat().st_gid)
+    known.write_text("".join(f"[{host.address}]:{host.port} {host.host_key}\n" for host in hosts))
     options = (f"UserKnownHostsFile={known}", "IdentitiesOnly=yes", "BatchMode=yes")
-    where = [f"-o{option}" for option in options]
-    return ["ssh", "-F", "none", "-i", str(file), *where, "-p", str(host.port), f"ubuntu@{host.address}", "true"]
+    return ["-F", "none", "-i", str(file), *(f"-o{option}" for option in options)]

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -117,3 +118,25 @@ def more_hosts(world: World, names: Sequence[str]) -> Iterator[list[LocalHost]]:
             demo.trust_host(world.settings, host, {"tier": "web"}, world.folder / f"{name}.trust")
             hosts.append(host)
         yield hosts
+
+
+def ansible_settings(folder: Path, ssh: str, forks: int) -> dict[str, str]:
+    """The environment of a play with pipelining, whose connections stay open for the next task. `ssh`: its options."""
+    config = folder / "none.cfg"
+    config.touch()
+    return {
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_HOME": str(folder / "a"),
+        "ANSIBLE_FORKS": str(forks),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_SSH_ARGS": f"{ssh} -o ControlMaster=auto -o ControlPersist=60s",
+        "ANSIBLE_SSH_CONTROL_PATH": f"{folder}/%%C",
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable,
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_NOCOLOR": "true",
+    }
+
+
+def end_masters(alice: Person, folder: Path) -> None:
+    for path in folder.glob("[0-9a-f]*"):
+        alice.run("ssh", "-o", f"ControlPath={path}", "-O", "exit", "any")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.plain import Plain, at_home, more_hosts
+from tests.interop.plain import Plain, ansible_settings, at_home, end_masters, more_hosts
 from tests.people import Person
 
 from jitgate.app.demo.daemon import free_port
@@ -210,8 +210,7 @@ def test_many_ssh_at_once_get_one_certificate(alice: Person):
 def test_a_play_over_many_hosts(alice: Person, folder: Path):
     """Ansible with pipelining and ControlPersist, 20 forks, 20 hosts that it has never seen, no certificate yet."""
     names = [f"node{at}" for at in range(FORKS)]
-    playbook, config = folder / "play.json", folder / "none.cfg"
-    config.touch()
+    playbook = folder / "play.json"
     tasks = [
         {"ansible.builtin.shell": "echo {{ inventory_hostname }}; echo $HOME", "register": "said"},
         {"ansible.builtin.copy": {"content": "{{ inventory_hostname }}\n", "dest": "{{ said.stdout_lines[1] }}/here"}},
@@ -219,17 +218,7 @@ def test_a_play_over_many_hosts(alice: Person, folder: Path):
         {"ansible.builtin.assert": {"that": "said.stdout_lines[0] == inventory_hostname == kept.stdout"}},
     ]
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    settings = {
-        "ANSIBLE_CONFIG": str(config),
-        "ANSIBLE_HOME": str(folder / "a"),
-        "ANSIBLE_FORKS": str(FORKS),
-        "ANSIBLE_PIPELINING": "true",
-        "ANSIBLE_SSH_ARGS": f"-F {alice.config} -o ControlMaster=auto -o ControlPersist=60s",
-        "ANSIBLE_SSH_CONTROL_PATH": f"{folder}/%%C",
-        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable,
-        "ANSIBLE_DEPRECATION_WARNINGS": "false",
-        "ANSIBLE_NOCOLOR": "true",
-    }
+    settings = ansible_settings(folder, f"-F {alice.config}", FORKS)
     with more_hosts(alice.world, names):
         alice.jitctl("ssh-config", "install")
         before = issued(alice)
@@ -240,5 +229,4 @@ def test_a_play_over_many_hosts(alice: Person, folder: Path):
             assert done.stdout.count("failed=0") == FORKS
             assert issued(alice) == before + FORKS
         finally:
-            for path in folder.glob("[0-9a-f]*"):
-                alice.run("ssh", "-o", f"ControlPath={path}", "-O", "exit", "any")
+            end_masters(alice, folder)
