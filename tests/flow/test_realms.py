@@ -126,6 +126,10 @@ def test_nothing_of_one_realm_opens_the_other(service, alice):
         ("default", "web1"),
         ("eu", "web1"),
     }
+    assert alice.get("/v1/hosts?name=web1").json == alice.get("/v1/hosts").json
+    assert alice.get("/v1/hosts?name=web").json == {"hosts": []}
+    assert {grant["realm"] for grant in alice.get("/v1/grants?host=web1").json["grants"]} == {"default", "eu"}
+    assert alice.get("/v1/grants?host=web").json == {"grants": []}
     explained = alice.get("/v1/explain?host=web1&realm=eu&login=ubuntu").json
     assert explained["role"] == "web-eu"
 

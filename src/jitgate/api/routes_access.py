@@ -26,9 +26,9 @@ _write = writer()
 
 
 @router.get("/hosts")
-async def get_hosts(request: Request, caller: SignedIn) -> Json:
-    """The hosts on which some role speaks of me, and what asking for each login would get."""
-    reachable = await access.reachable_hosts(outside_of(request), caller)
+async def get_hosts(request: Request, caller: SignedIn, name: str = "") -> Json:
+    """The hosts on which some role speaks of me, and what asking for each login would get; of that `name` only."""
+    reachable = await access.reachable_hosts(outside_of(request), caller, name)
     return {
         "hosts": [
             host_json(each.host)
@@ -61,10 +61,17 @@ async def post_grants(request: Request, response: Response, body: GrantRequest, 
 
 
 @router.get("/grants")
-async def get_grants(request: Request, caller: SignedIn, *, all: bool = False, everybody: bool = False) -> Json:  # noqa: A002  # the query's word
-    """My running grants; with `all` the ended ones too, with `everybody` (admins) other people's."""
+async def get_grants(
+    request: Request,
+    caller: SignedIn,
+    *,
+    all: bool = False,  # noqa: A002  # the query's word
+    everybody: bool = False,
+    host: str = "",
+) -> Json:
+    """My running grants; with `all` the ended ones too, with `everybody` (admins) other people's; for `host` only."""
     outside = outside_of(request)
-    found = await grants.list_grants(outside, caller, everybody=everybody, ended=all)
+    found = await grants.list_grants(outside, caller, everybody=everybody, ended=all, host=host)
     return {"grants": [grant_json(grant, outside.clock()) for grant in found]}
 
 

@@ -27,6 +27,11 @@ from jitgate.ssh.cert import Certificate
 from jitgate.ssh.pubkey import PublicKey
 
 Done = TypeVar("Done")
+CONFIG_LOCK = "ssh_config.lock"
+
+
+class ReasonNeeded(Denied):
+    """A role wants a reason, and nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,10 @@ def while_signed_in(options: Options, act: Callable[[Profile, Session], Done]) -
         return act(*sign_in(profile, options, Given(user=session.name)))
 
 
-def hosts_of(service: Service) -> tuple[Host, ...]:
-    return tuple(as_host(row) for row in rows(service.get("/v1/hosts", limit=LIST_MAX), "hosts"))
+def hosts_of(service: Service, name: str | None = None) -> tuple[Host, ...]:
+    """What the service has to say of hosts to this person; of those of that `name` only."""
+    found = service.get("/v1/hosts", {"name": name} if name else None, limit=LIST_MAX)
+    return tuple(as_host(row) for row in rows(found, "hosts"))
 
 
 def fingerprints_of(service: Service) -> tuple[str, ...]:
@@ -174,7 +181,7 @@ def open_grant(service: Service, host: Host, login: str | None, wish: Wish, opti
     reason = wish.reason
     if reason is None and wish.role is None and (wanted := _wanted(host, login)):
         if not terminal.can_ask(options):
-            raise Denied(wanted, f"jitctl vm connect {login}@{host.name} --reason TEXT")
+            raise ReasonNeeded(wanted, f"jitctl vm connect {login}@{host.name} --reason TEXT")
         say(options, wanted)
         reason = check_reason(terminal.ask(options, "reason"))
     asked: Row = asdict(replace(wish, name=None, login=login, reason=reason, realm=host.realm)) | {"host": host.name}
@@ -216,7 +223,7 @@ def running_grant(service: Service, host: Host, login: str | None, wish: Wish) -
     """One of this person's that gives what is asked for; the one that runs longest."""
     found = [
         as_grant(row)
-        for row in rows(service.get("/v1/grants"), "grants")
+        for row in rows(service.get("/v1/grants", {"host": host.name}), "grants")
         if (row.get("state"), row.get("host")) == ("active", host.name)  # one of a Vault mount is for no host by name
     ]
     fit = [
@@ -264,9 +271,12 @@ def certificate_for(
 
 
 @contextmanager
-def one_at_a_time(profile: Profile) -> Iterator[None]:
-    """So that a hundred parallel ssh fetch one certificate. Held by the process, so it cannot be left behind."""
-    file = os.open(profile.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+def one_at_a_time(profile: Profile, lock: str = "lock") -> Iterator[None]:
+    """So that a hundred parallel ssh fetch one certificate. Held by the process, so it cannot be left behind.
+
+    `lock`, a file: of the whole profile, of one login's certificate, or `CONFIG_LOCK`, which is taken last.
+    """
+    file = os.open(profile.folder / lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

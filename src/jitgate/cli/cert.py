@@ -1,6 +1,8 @@
 """jitctl cert: certificates for plain ssh and for other programs."""
 
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import click
 
 from jitgate.cli import access, sshconfig
 from jitgate.cli.asked_by import ssh_may_ask
-from jitgate.cli.certificate import good, kept
+from jitgate.cli.certificate import good, kept, lock_file
 from jitgate.cli.certwords import as_document, as_lines
 from jitgate.cli.command import Command, Options, OwnOutput, realm_option
 from jitgate.cli.files import write_private
@@ -142,9 +144,17 @@ def renew(options: Options, /, *, host: str, login: str | None, for_ssh: bool) -
     options.no_input = options.no_input or not (for_ssh and ssh_may_ask())
     wish = access.parse_wish(access.Wish(host, login))
     profile = current(options)
+    if wish.login and wish.realm and not profile.key:
+        # what asks nothing does not wait for other hosts' certificates: a play begins with a hundred of these at once
+        with (
+            suppress(NotSignedIn, access.ReasonNeeded),
+            access.one_at_a_time(profile, lock_file(profile, host, wish.login)),
+        ):
+            if not _has_one(profile, host, wish.login):
+                _renew(wish, replace(options, no_input=True), profile, load_session(profile, system_clock()))
+            return
     with access.one_at_a_time(profile):
-        # another ssh may have done it while this one waited
-        if wish.login and good(profile, host, wish.login, ticket=sshconfig.tunnelled(profile), now=system_clock()):
+        if wish.login and _has_one(profile, host, wish.login):
             return
         try:
             load_session(profile, system_clock())
@@ -153,13 +163,23 @@ def renew(options: Options, /, *, host: str, login: str | None, for_ssh: bool) -
         access.while_signed_in(options, partial(_renew, wish, options))
 
 
+def _has_one(profile: Profile, alias: str, login: str) -> bool:
+    """Another ssh may have fetched it while this one waited."""
+    return good(profile, alias, login, ticket=sshconfig.tunnelled(profile), now=system_clock()) is not None
+
+
 def _renew(wish: access.Wish, options: Options, profile: Profile, session: Session) -> None:
     with Service(profile, options, trusted(profile), session) as service:
-        hosts, known = access.hosts_of(service), access.about(service)
-        target = access.find_host(service, hosts, wish, options)
+        hosts = access.hosts_of(service, wish.name) or access.hosts_of(service)
+        target, known = access.find_host(service, hosts, wish, options), access.about(service)
         chosen = access.choose_login(target, wish.login, options)
         grant = access.open_grant(service, target, chosen, wish, options)
         access.certificate_for(service, target, grant, known, options)
-        if sshconfig.config_file(profile).exists():  # addresses and gateway may be others now
+        if not sshconfig.config_file(profile).exists():
+            return
+        with access.one_at_a_time(profile, access.CONFIG_LOCK):
             # asked for after the certificate: who has one then knows every host key that was listed before it
-            sshconfig.write_files(profile, hosts, access.about(service))
+            known = access.about(service)
+            sshconfig.write_known_hosts(profile, known)
+            if not sshconfig.is_current(profile, target, known.gateway):  # addresses and gateway may be others now
+                sshconfig.write_files(profile, access.hosts_of(service), known)

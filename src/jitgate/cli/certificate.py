@@ -101,6 +101,12 @@ def ticket_file(profile: Profile, alias: str, login: str) -> Path:
     return link(profile, alias, login).with_suffix(".ticket")
 
 
+def lock_file(profile: Profile, alias: str, login: str) -> str:
+    """Below the profile's folder: what one who fetches for that login holds."""
+    private_folder(private_folder(profile.folder / "certs") / alias)
+    return str(link(profile, alias, login).with_suffix(".lock").relative_to(profile.folder))
+
+
 def keep(profile: Profile, host: Host, fetched: Fetched, grant: Grant) -> Path:
     """Writes ticket and certificate and turns the login's link to it; the path of the certificate's file."""
     folder = private_folder(private_folder(profile.folder / "certs") / host.alias)

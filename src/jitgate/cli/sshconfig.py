@@ -7,6 +7,7 @@ The person's config is theirs: one line is put on top of it once; if they take i
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from glob import glob
@@ -28,6 +29,7 @@ _HOSTS, _INCLUDES = (
     for word in ("host", "include")
 )
 _NOW = Path("/proc/self")  # a file whose time is that of the look at it
+_LOOK_S = 300  # how long a host that is new, or gone, may be missing from our config, or stay in it
 _FILES_MAX = 100  # of the person's own that are looked into
 
 
@@ -49,17 +51,31 @@ def write(profile: Profile, hosts: Sequence[Host], known: About, options: Option
 
 def write_files(profile: Profile, hosts: Sequence[Host], known: About) -> list[str]:
     """All files of a profile for the hosts that may be reached; what they are called there."""
-    folder = profile.folder
-    _write_if_new(folder / "known_hosts", known_hosts(known.realms))
-    if not (folder / "revoked_host_keys").exists():  # where it is missing, ssh refuses every host
-        write_private(folder / "revoked_host_keys", b"")
+    write_known_hosts(profile, known)
     reached = [host for host in hosts if host.permitted]
     # a name that stands in two realms is neither's alone
     taken = names_taken(profile) | {host.name for host in reached if twice(host, reached)}
     blocks = (_block(profile, host, known.gateway, taken) for host in reached)
     _write_if_new(config_file(profile), _TOP + "\n".join(blocks))
+    os.utime(config_file(profile))
     write_master()
     return [names(host, taken)[0] for host in reached]
+
+
+def write_known_hosts(profile: Profile, known: About) -> None:
+    """Whom ssh takes for a host of ours."""
+    _write_if_new(profile.folder / "known_hosts", known_hosts(known.realms))
+    if not (profile.folder / "revoked_host_keys").exists():  # where it is missing, ssh refuses every host
+        write_private(profile.folder / "revoked_host_keys", b"")
+
+
+def is_current(profile: Profile, host: Host, gateway: Gateway | None) -> bool:
+    """Whether our config says of this host what there is to say, and was looked at as a whole a short while ago."""
+    file = config_file(profile)
+    if abs(time.time() - file.stat().st_mtime) > _LOOK_S:
+        return False
+    text = _text(file)
+    return any(_block(profile, host, gateway, taken) in text for taken in (frozenset[str](), frozenset((host.name,))))
 
 
 def write_master() -> None:

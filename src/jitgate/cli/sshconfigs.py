@@ -19,7 +19,7 @@ def install(options: Options) -> None:
     Writes files of our own, and puts one line on top of ~/.ssh/config that reads them. Nothing else in it changes.
     """
     profile = current(options)
-    with signed_in(profile, options) as service, access.one_at_a_time(profile):
+    with signed_in(profile, options) as service, access.one_at_a_time(profile, access.CONFIG_LOCK):
         names = sshconfig.write_files(profile, access.hosts_of(service), access.about(service))
     sshconfig.include(options)
     say(options, f"plain ssh knows {', '.join(names)}" if names else "there is no machine that you may reach yet")

@@ -44,14 +44,14 @@ async def explain(
     return await outside.store.read(job), caller.identity
 
 
-async def reachable_hosts(outside: Outside, caller: Caller) -> list[Reachable]:
-    """The hosts that the person has some role on, by realm and name."""
+async def reachable_hosts(outside: Outside, caller: Caller, name: str = "") -> list[Reachable]:
+    """The hosts that the person has some role on, by realm and name; of that `name` only, if one is given."""
     caller = await know_groups(outside, caller)
 
     def job(tx: Tx) -> list[Reachable]:
         policy, now = policy_in_force(tx), outside.clock()
         found = []
-        for _, of_realm in groupby(tx.hosts.all(), key=lambda host: host.realm):
+        for _, of_realm in groupby(tx.hosts.named(name) if name else tx.hosts.all(), key=lambda host: host.realm):
             hosts = {host.name: host for host in of_realm}
             facts = map(host_facts, hosts.values())
             answers = reachable(caller.identity, facts, policy, now=now, source=caller.source)

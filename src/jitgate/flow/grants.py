@@ -61,15 +61,18 @@ async def request_access(outside: Outside, caller: Caller, ask: Ask, realm: str 
     raise answer
 
 
-async def list_grants(outside: Outside, caller: Caller, *, everybody: bool, ended: bool) -> list[Grant]:
-    """The caller's grants; everybody's for an admin who asks so. Newest first; running ones only unless `ended`."""
+async def list_grants(outside: Outside, caller: Caller, *, everybody: bool, ended: bool, host: str = "") -> list[Grant]:
+    """The caller's grants; everybody's for an admin who asks so. Newest first; running ones only unless `ended`; those
+    on the host of that name only, if one is given."""
     if everybody and not caller.identity.admin:
         raise Denied("you may list your own grants only", "ask an admin for the others")
     person_id = None if everybody else caller.identity.person_id
     now = outside.clock()
     if ended:
-        return await outside.store.read(lambda tx: tx.grants.latest(LISTED_MAX, person_id=person_id))
-    return await outside.store.read(lambda tx: tx.grants.active(now, person_id=person_id))
+        found = await outside.store.read(lambda tx: tx.grants.latest(LISTED_MAX, person_id=person_id))
+    else:
+        found = await outside.store.read(lambda tx: tx.grants.active(now, person_id=person_id))
+    return [grant for grant in found if not host or any(target.host == host for target in grant.targets)]
 
 
 async def end_grant(outside: Outside, caller: Caller, grant_id: str, reason: str) -> Ended:

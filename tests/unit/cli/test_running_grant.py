@@ -14,8 +14,8 @@ class FakeService:
     def __init__(self, *grants: dict[str, Any]) -> None:
         self.grants = grants
 
-    def get(self, path: str) -> dict[str, Any]:
-        assert path == "/v1/grants"
+    def get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        assert (path, query) == ("/v1/grants", {"host": "web1"})
         return {"grants": list(self.grants)}
 
 

@@ -1,8 +1,11 @@
 """Our ssh config as OpenSSH itself reads it, and the one line in the person's own."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -191,7 +194,7 @@ def test_a_fresh_certificate_starts_no_jitctl_and_an_old_one_is_renewed(alice: M
     ssh_sees(alice, "web1")
     asked = [request[1] for request in service.requests[before:]]
     about = "/.well-known/jitgate"  # again at the end: who has a certificate knows every host key listed before it
-    assert asked == ["/v1/hosts", about, "/v1/grants", "/v1/certificates", about]
+    assert asked == ["/v1/hosts?name=web1", about, "/v1/grants?host=web1", "/v1/certificates", about]
     assert file.stat().st_mtime > 1  # written anew
     ssh_sees(alice, "web1")
     assert len(service.requests) == before + 5
@@ -209,6 +212,53 @@ def test_plain_ssh_without_a_sign_in_says_what_to_do(alice: Machine):
     )
     assert done.stderr.startswith("jitctl: error: not signed in to ")
     assert "jitctl: hint: jitctl login " in done.stderr
+
+
+def test_who_fetches_for_one_host_does_not_wait_for_another(alice: Machine, service: FakeService):
+    assert alice.jitctl(*CONNECT)[0] == 0
+    (alice.state / "certs/web1.default.jitgate/ubuntu.pub").unlink()
+    before = len(service.requests)
+    with held(alice.state / "lock"):  # somebody signs in, or connects to another one
+        done = alice.start("cert", "renew", "web1.default.jitgate", "--login", "ubuntu")
+        assert ("certificate" in done.communicate(timeout=30)[1], done.returncode) == (True, 0)
+    (alice.state / "certs/web1.default.jitgate/ubuntu.pub").unlink()
+    with held(alice.state / "certs/web1.default.jitgate/ubuntu.lock"):
+        waits = alice.start("cert", "renew", "web1.default.jitgate", "--login", "ubuntu")
+        with pytest.raises(subprocess.TimeoutExpired):
+            waits.communicate(timeout=1)
+    assert ("certificate" in waits.communicate(timeout=30)[1], waits.returncode) == (True, 0)
+    assert [request[1] for request in service.requests[before:]].count("/v1/certificates") == 2
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    file = os.open(lock, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def test_a_renewal_looks_at_all_hosts_only_now_and_then(alice: Machine, service: FakeService):
+    """With ten thousand of them the list is megabytes, and a renewal is a part of each ssh's start."""
+    assert alice.jitctl(*CONNECT)[0] == 0
+
+    def renewed() -> list[str]:
+        (alice.state / "certs/web1.default.jitgate/ubuntu.pub").unlink()
+        before = len(service.requests)
+        ssh_sees(alice, "web1")
+        return [request[1] for request in service.requests[before:]]
+
+    service.hosts.append(service.host("new1", "ubuntu"))
+    assert "/v1/hosts" not in renewed()
+    config = alice.state / "ssh_config"
+    os.utime(config, (config.stat().st_mtime - 301,) * 2)
+    assert renewed()[-1] == "/v1/hosts"
+    assert ssh_sees(alice, "new1", "-l", "nobody")["hostkeyalias"] == ["new1.default.jitgate"]
+    service.hosts[0]["address"] = "127.0.0.9"  # this very host's is never old
+    assert renewed()[-1] == "/v1/hosts"
+    assert ssh_sees(alice, "web1")["hostname"] == ["127.0.0.9"]
 
 
 def test_a_hundred_ssh_fetch_one_certificate(alice: Machine, service: FakeService):
