@@ -64,6 +64,24 @@ async def test_the_certificate_is_for_the_key_that_signed_the_request(world: Wor
     assert body(await second.certificate()).key == second.signer.key.public
 
 
+async def test_a_key_that_is_listed_as_compromised_is_taken_nowhere(world: World):
+    """Not by a sign-in, not as a further key; and one that was listed later, once it was registered, not certified."""
+    alice, leaked = await world.enter("alice"), generate_ed25519()
+    await alice.grant()
+    before = await world.size()
+    world.change(refused_keys=frozenset({alice.signer.key.public.fingerprint, leaked.public.fingerprint}))
+    stranger = world.stranger()
+    stranger.signer.key = leaked
+    for answer in (
+        await alice.certificate(),
+        await alice.post("/v1/keys", {"key": leaked.public.line()}, new_key=leaked),
+        await stranger.sign_in("bob"),
+    ):
+        assert (answer.status, answer.code) == (400, "unsafe"), answer
+    kinds = [event["type"] for event in await world.events(after=before)]
+    assert not {"certificate.issued", "key.registered", "sign_in.succeeded"} & set(kinds)
+
+
 async def test_a_certificate_ends_with_its_grant(world: World):
     alice = await world.enter("alice")
     await alice.grant()

@@ -15,6 +15,7 @@ from jitgate.flow.people import disable_person
 from jitgate.flow.ports import Tx
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
+from jitgate.ssh.pubkey import parse_public_key_line
 
 MAKERS = 'path "auth/token/create" { capabilities = ["update"] }'
 SETTING = "vault.plain_logins_unregistered_keys"
@@ -92,6 +93,14 @@ async def test_a_user_does_what_the_policy_says_and_nothing_else(world: World):
         ("GET", "sys/mounts"),
     ):
         assert (await vault.refused(method, path, {}, token))[0] == 403, path
+
+
+async def test_a_key_that_is_listed_as_compromised_is_not_signed(world: World):
+    vault = await open_vault(world)
+    world.change(refused_keys=frozenset({parse_public_key_line(LINE)[0].fingerprint}))
+    status, words = await vault.refused("PUT", "ssh/sign/user-role", {"public_key": LINE})
+    assert (status, "compromised" in words) == (400, True)
+    assert not await issued(world)
 
 
 @pytest.mark.parametrize(

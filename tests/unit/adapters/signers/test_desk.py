@@ -139,6 +139,9 @@ NEVER = {
     "an unknown critical option": RAW.but(critical=option(b"open-sesame", b"x")),
     "a certificate as the key": RAW.but(kind=b"ssh-dss-cert-v01@openssh.com"),
     "something behind the end": RAW.but(tail=b"\0"),
+    "something behind an option's value": RAW.but(critical=option(b"force-command", b"uptime", b"more")),
+    "a flag with an empty value": RAW.but(extensions=option(b"permit-pty", b"")),
+    "a nonce that says nothing": RAW.but(nonce=b""),
 }
 
 
