@@ -60,6 +60,7 @@ def certificate(person: Connection, host: str) -> Any:
 def test_after_a_database_was_put_back_nothing_is_used_twice(service: Service, tmp_path: Path):
     olga = tunnel.enter(service, "olga", "engineers", admin=True)
     agent = joined(olga, "web1", labels={"tier": "web"})
+    known = certificate(olga, "web1")  # if it is revoked from now on, the copy does not know
     copy(service, tmp_path / "copy")
     come(agent, service)
     for _ in range(3):
@@ -82,11 +83,13 @@ def test_after_a_database_was_put_back_nothing_is_used_twice(service: Service, t
     assert agent.bundle.version[1] < before.version[1] + 3
     assert agent.trust.version[0] == 1
     assert eventually(lambda: row(olga, agent)["agent"]["current"])
+    assert olga.get("/v1/grants").json["grants"] == []
     anew = certificate(olga, "web1")
     assert epoch_of(anew.body.serial) == 1
     assert anew.body.serial > lost.body.serial
 
     of_ca = parse_krl(agent.krl).certificates[anew.body.ca.blob]
+    assert known.body.serial in of_ca.serials
     assert lost.body.serial in of_ca.serials
     assert anew.body.serial not in of_ca.serials
 

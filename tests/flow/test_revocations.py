@@ -5,19 +5,22 @@ from dataclasses import replace
 
 import pytest
 from tests.client import Answer
-from tests.world import OPERATOR, Visitor, World, sql
+from tests.world import HOME, OPERATOR, ROLES, Visitor, World, sql
 
 from jitgate.ca.model import SignRequest
 from jitgate.ca.realms import Authority, CaKind, Phase
 from jitgate.ca.revocation import MARGIN, What
 from jitgate.core.clock import HOUR, MINUTE
 from jitgate.core.errors import Unreachable
+from jitgate.core.secret import Secret
 from jitgate.flow import certificates
 from jitgate.flow.audit import reconcile
 from jitgate.flow.krl import current_krl
 from jitgate.flow.people import disable_person, enable_person
 from jitgate.flow.revocations import Order, revoke_as_operator
+from jitgate.flow.sessions import ask_session, node_seen, open_session, sessions_to_end
 from jitgate.sessions.enrolment import HostState
+from jitgate.sessions.path import GatewayPath
 from jitgate.ssh.cert import Certificate, join, parse_certificate_line, to_be_signed
 from jitgate.ssh.krl import Krl, parse_krl
 from jitgate.ssh.private import generate_ed25519
@@ -190,6 +193,38 @@ async def test_a_person_loses_everything_at_once(world: World):
     kinds = [event["type"] for event in await world.events(after=before)]
     assert sorted(set(kinds)) == ["grant.ended", "key.removed", "revocation.made"]
     assert (kinds.count("grant.ended"), kinds.count("key.removed")) == (2, 2)
+
+
+KEEP = b"""
+role: keep
+effect: allow
+who: {groups: [engineers]}
+what: {hosts: [web1]}
+as: [ubuntu]
+how_long: {grant: 10m, certificate: 5m}
+on_expiry: keep
+max_session: 8h
+"""
+
+
+@pytest.mark.parametrize("named", [by_grant, by_person, by_key_line, by_host])
+async def test_a_session_that_outlives_its_grant_ends_too(world: World, named: Named):
+    path = GatewayPath("127.0.0.1", 1, "127.0.0.1", keep_tls=False, networks=(), only=False, key=Secret(b"k" * 32))
+    world.change(gateway=path, node=world.new_id())
+    await world.apply(KEEP, ROLES.replace(b"[web1, web2]", b"[web2]"))
+    await node_seen(world.outside, "node1")
+    alice, olga = await world.enter("alice"), await world.enter("olga")
+    opened = []
+    for each, host in ((alice, "web1"), (await world.enter("bob"), "web2")):
+        await each.grant(host)
+        answer = await each.certificate(host)
+        asked = await ask_session(world.outside, answer.json["tunnel"]["ticket"], host, HOME)
+        opened.append(await open_session(world.outside, asked, 40_000))
+    world.clock.advance(20 * MINUTE)
+    assert await sessions_to_end(world.outside, afresh=True) == []
+    answer = await revoke(olga, *await named(world, alice, parse_certificate_line(answer.json["certificate"])))
+    assert answer.status == 201, answer
+    assert [each for each, _ in await sessions_to_end(world.outside, afresh=True)] == [opened[0].id]
 
 
 async def test_a_revoked_key_never_comes_back(world: World):
