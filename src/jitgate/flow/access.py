@@ -6,7 +6,7 @@ from itertools import groupby
 from jitgate.ca.names import principal
 from jitgate.flow.caller import Caller
 from jitgate.flow.directory import know_groups
-from jitgate.flow.grants import find_host, host_facts
+from jitgate.flow.grants import find_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
@@ -36,7 +36,7 @@ async def explain(
 
     def job(tx: Tx) -> Explained:
         host = find_host(tx, host_name, realm)
-        facts = Facts(host_facts(host), outside.clock(), caller.source)
+        facts = Facts(host.facts, outside.clock(), caller.source)
         decision = decide(caller.identity, ask, facts, policy_in_force(tx), complete=True)
         principals = (principal(decision.login, host_name),) if isinstance(decision, Permit) else ()
         return explained(decision, ask, principals)
@@ -53,7 +53,7 @@ async def reachable_hosts(outside: Outside, caller: Caller, name: str = "") -> l
         found = []
         for _, of_realm in groupby(tx.hosts.named(name) if name else tx.hosts.all(), key=lambda host: host.realm):
             hosts = {host.name: host for host in of_realm}
-            facts = map(host_facts, hosts.values())
+            facts = [host.facts for host in hosts.values()]
             answers = reachable(caller.identity, facts, policy, now=now, source=caller.source)
             found += [Reachable(hosts[name], logins) for name, logins in answers]
         return found

@@ -21,7 +21,6 @@ from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for
 from jitgate.flow.caller import Caller, check_again
 from jitgate.flow.directory import know_groups
-from jitgate.flow.grants import host_facts
 from jitgate.flow.hosts import NONCE_BYTES, certificate_event
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
@@ -154,7 +153,7 @@ def _permitted(standing: _Standing, source: str, now: Micros) -> _Permitted:
     if kept is not None and kept.source == source and is_active(kept.grant, now):
         return kept
     facts = standing.facts
-    asked = Facts(host_facts(facts.host), now, source)
+    asked = Facts(facts.host.facts, now, source)
     decision = still_permitted(facts.grant, facts.target, facts.identity, asked, facts.policy)
     permitted = _Permitted(source, narrow(facts.grant, decision, now), decision.policy_digest)
     if facts.policy is not None and not facts.policy.asks_time:

@@ -19,7 +19,7 @@ from jitgate.grants.lifecycle import end, is_active, open_grant, state
 from jitgate.grants.model import ANY_HOST, Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
 from jitgate.policy.decide import decide
-from jitgate.policy.model import Ask, Deny, Facts, HostFacts, NeedsApproval, Permit
+from jitgate.policy.model import Ask, Deny, Facts, Permit, refusal
 from jitgate.sessions.model import Host
 
 ACTIVE_MAX = 100  # running grants of one person: more hosts at a time than anybody works on by hand
@@ -121,22 +121,11 @@ def find_host(tx: Tx, name: str, realm: str = "") -> Host:
     return named[0]
 
 
-def host_facts(host: Host) -> HostFacts:
-    return HostFacts(host.name, host.realm, host.labels, host.logins)
-
-
-def refusal(answer: Deny | NeedsApproval) -> Denied:
-    """A decision's no, as the error that a person sees."""
-    if isinstance(answer, NeedsApproval):
-        return Denied("somebody has to approve this, and this version cannot ask", code="not_available")
-    return Denied(answer.why, answer.hint, code=answer.code, checks=answer.checks)
-
-
 def _open(tx: Tx, outside: Outside, caller: Caller, ask: Ask, realm: str) -> Opened | Denied:
     """A policy's no is returned, with its event in this transaction; what is raised, the caller records."""
     now = outside.clock()
     host = find_host(tx, ask.host, realm)
-    decision = decide(caller.identity, ask, Facts(host_facts(host), now, caller.source), policy_in_force(tx))
+    decision = decide(caller.identity, ask, Facts(host.facts, now, caller.source), policy_in_force(tx))
     if not isinstance(decision, Permit):
         denied = refusal(decision)
         role = decision.role if isinstance(decision, Deny) else decision.role.name

@@ -19,7 +19,7 @@ from jitgate.grants.model import Grant, Target
 from jitgate.identity.model import VerifiedIdentity
 from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.decide import decide
-from jitgate.policy.model import Ask, Decision, Deny, Facts, Permit, Renewal
+from jitgate.policy.model import Ask, Decision, Facts, Permit, Renewal, refusal
 
 _OVER = {"ended": "ended", "expired": "run out"}
 
@@ -65,13 +65,14 @@ def holder_now(grant: Grant, identity: VerifiedIdentity) -> VerifiedIdentity:
 def narrow(grant: Grant, decision: Decision, now: Micros) -> Grant:
     """The grant as a certificate may be made from it now: never wider than the grant, nor than today's decision.
 
-    Raises `Denied` with its checks if the grant is over, or the decision says no, is about something else, or would
-    give other options than the grant has. The result is for `ca.shape`; it is not stored.
+    Raises `Denied` with its checks: the decision's own where it says no; else if the grant is over, or the decision is
+    about something else, or would give other options than the grant has. The result is for `ca.shape` and not stored.
     """
+    if not isinstance(decision, Permit):
+        raise refusal(decision)
     checks = tuple(_still(grant, decision, now))
-    if not isinstance(decision, Permit) or not all(check.passed for check in checks):
-        lacking = [check for check in checks if not check.passed]
-        why = "; ".join(check.why for check in lacking) or "it needs an approval"
+    if lacking := [check for check in checks if not check.passed]:
+        why = "; ".join(check.why for check in lacking)
         raise Denied(why, next((check.hint for check in lacking if check.hint), ""), checks=checks)
     return replace(
         grant,
@@ -81,16 +82,12 @@ def narrow(grant: Grant, decision: Decision, now: Micros) -> Grant:
     )
 
 
-def _still(grant: Grant, decision: Decision, now: Micros) -> Iterable[Check]:
+def _still(grant: Grant, decision: Permit, now: Micros) -> Iterable[Check]:
     again = "ask for a new grant"
     if is_active(grant, now):
         yield passed("grant", "active")
     else:
         yield failed("grant", f"the grant has {_OVER[state(grant, now)]}", again)
-    if isinstance(decision, Deny):
-        yield failed("policy", decision.why, decision.hint)
-    if not isinstance(decision, Permit):
-        return
     same = (
         decision.renewing == renewal(grant)
         and decision.role.name == grant.role

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jitgate.core.clock import Micros
-from jitgate.core.errors import BadInput
+from jitgate.core.errors import BadInput, Denied
 from jitgate.core.outcome import Check
 from jitgate.core.text import check_name, check_reason
 from jitgate.identity.model import VerifiedIdentity
@@ -137,3 +137,10 @@ class NeedsApproval:
 
 
 Decision = Permit | Deny | NeedsApproval
+
+
+def refusal(answer: Deny | NeedsApproval) -> Denied:
+    """A decision's no, as the error that a person sees and that is logged."""
+    if isinstance(answer, NeedsApproval):
+        return Denied("somebody has to approve this, and this version cannot ask", code="not_available")
+    return Denied(answer.why, answer.hint, code=answer.code, checks=answer.checks)

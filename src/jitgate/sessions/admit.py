@@ -25,7 +25,6 @@ from jitgate.grants.model import Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
 from jitgate.identity.model import RegisteredKey, VerifiedIdentity
 from jitgate.policy.bundle import PolicyBundle
-from jitgate.policy.model import Deny, HostFacts
 from jitgate.policy.model import Facts as PolicyFacts
 from jitgate.sessions.model import Host
 from jitgate.sessions.ticket import Ticket
@@ -92,10 +91,8 @@ def _admit(ticket: Ticket, wanted: str, source: str, facts: Facts, now: Micros) 
     if not is_active(grant, now):
         raise Conflict(f"the grant has {state(grant, now)}", _AGAIN, code="grant_ended")
     target = Target(host.name, ticket.login)
-    asked = PolicyFacts(HostFacts(host.name, host.realm, host.labels, host.logins), now, source)
+    asked = PolicyFacts(host.facts, now, source)
     decision = still_permitted(grant, target, identity, asked, facts.policy)
-    if isinstance(decision, Deny):
-        raise Denied(decision.why, decision.hint, code=decision.code, checks=decision.checks)
     today = narrow(grant, decision, now)
     if not is_active(today, now):
         raise Conflict("today's policy gives this grant less time, and that is over", _AGAIN, code="grant_ended")

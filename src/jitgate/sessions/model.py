@@ -9,6 +9,7 @@ from types import MappingProxyType
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.text import check_name, shown
+from jitgate.policy.model import HostFacts
 from jitgate.ssh.pubkey import PublicKey
 
 LOGINS_MAX = 64  # accounts on one host that jitgate may open; a principals file is written for each
@@ -56,6 +57,11 @@ class Host:
     def alias(self) -> str:
         """The name the host's certificate carries: unique in the installation, and under the realm's own pattern."""
         return host_alias(self.realm, self.name)
+
+    @property
+    def facts(self) -> HostFacts:
+        """What policy decides on."""
+        return HostFacts(self.name, self.realm, self.labels, self.logins)
 
 
 def host_alias(realm: str, name: str) -> str:

@@ -194,9 +194,8 @@ def test_a_grant_does_not_go_on_under_another_way_of_signing_in():
     ],
 )
 def test_a_policy_that_changed_refuses_the_next_certificate(texts, words):
-    with pytest.raises(Denied, match=words) as caught:
+    with pytest.raises(Denied, match=words):
         renewed(opened(policy(RICH)), policy(*texts))
-    assert not all(check.passed for check in caught.value.checks)
 
 
 def test_without_a_policy_there_is_no_next_certificate():
