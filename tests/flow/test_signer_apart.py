@@ -142,13 +142,15 @@ def test_a_second_signer_takes_neither_socket_nor_list(files):
             assert answers(connection)
 
 
-def test_a_socket_that_others_could_replace_is_not_used(files, tmp_path):
-    tmp_path.chmod(0o777)
-    where = ("--keys", files.keys, "--rules", files.rules, "--state", files.state, "--listen", tmp_path / "socket")
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_socket_that_others_could_replace_is_not_used(files, tmp_path, mode):
+    folder = tmp_path / "run"  # of the socket alone: the rules' own folder is looked at too
+    folder.mkdir()
+    folder.chmod(mode)
+    where = ("--keys", files.keys, "--rules", files.rules, "--state", files.state, "--listen", folder / "socket")
     command = [sys.executable, "-I", "-m", "jitgate", "signer", "--for", "0", *map(str, where)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    tmp_path.chmod(0o700)
-    assert "others can write the folder" in done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert f"others can write the folder of {folder / 'socket'}" in done.stderr
 
 
 def test_where_nobody_listens_the_service_says_so(files, tmp_path):

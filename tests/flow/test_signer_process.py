@@ -38,6 +38,7 @@ from jitgate.ssh.wire import FormatError
 
 KILLS = 15
 CALLERS = 8
+PR_GET_DUMPABLE = 3  # linux/prctl.h
 
 
 @pytest.fixture
@@ -263,6 +264,20 @@ def test_it_gives_up_what_it_does_not_need(files, monkeypatch, loop):
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(test())
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_nobody_of_its_own_user_can_trace_it(threads):
+    """Asked of the kernel: to root /proc shows every process as root's."""
+    code = f"""
+import ctypes, jitgate.adapters.signers.harden as harden
+ask = ctypes.CDLL(None).prctl
+before = ask({PR_GET_DUMPABLE}, 0, 0, 0, 0)
+harden.give_up(threads={threads})
+print(before, ask({PR_GET_DUMPABLE}, 0, 0, 0, 0))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "1 0\n", done.stderr
 
 
 PARENT = """
