@@ -12,9 +12,11 @@ from tests import tunnel
 from tests.agents import come, eventually, joined, revoke_key, row
 from tests.client import Connection
 from tests.service import Nursery, Service
+from tests.world import OPERATOR, World
 
 from jitgate.ca.serials import epoch_of
 from jitgate.core.errors import BadInput
+from jitgate.flow.restore import begin_epoch, highest_epoch
 from jitgate.sessions import agent_wire as wire
 from jitgate.sessions.bundle import BundlePin, open_bundle
 from jitgate.ssh.cert import parse_certificate_line
@@ -113,6 +115,16 @@ def test_the_same_copy_put_back_twice_begins_another_epoch(service: Service, tmp
     service.stop()
     assert "epoch 9 has begun" in new_epoch(service, "--at-least", "9").stderr
     service.start()
+
+
+async def test_the_signers_list_knows_of_an_epoch_that_the_database_forgot(world: World):
+    """As where the whole state folder was put back, with the file that names the last epoch."""
+    await begin_epoch(world.outside, OPERATOR, 3)
+    alice = await world.enter("alice")
+    await alice.grant()
+    assert (await alice.certificate()).status == 201
+    await world.store.write(lambda tx: tx.set_value("epoch", "0"))
+    assert await highest_epoch(world.outside) == 3
 
 
 def test_no_epoch_begins_while_the_service_runs(service: Service):
