@@ -74,7 +74,7 @@ async def test_a_group_that_is_lost_there_is_lost_here(corp: Corp):
     assert (await visitor.certificate("web1")).status == 201
     corp.directory.people["dora"] = ()
     refused = await visitor.certificate("web1")
-    assert (refused.status, refused.code) == (403, "denied")
+    assert (refused.status, refused.code) == (403, "no_role")
     assert (await visitor.post("/v1/grants", {"host": "web2"})).code == "no_role"
 
 
