@@ -121,6 +121,47 @@ async def test_two_at_once_with_one_token_are_not_both_let_in(world: World):
     assert (await names(world))["new1"] == joined.key.public.fingerprint
 
 
+@pytest.mark.parametrize("what", ["token", "key"])
+async def test_what_is_taken_back_while_its_certificate_is_signed_lets_nobody_in(world: World, what: str):
+    olga, web = await world.enter("olga"), NewHost(world)
+    token = await invite(olga)
+
+    async def meanwhile() -> None:
+        if what == "token":
+            await invite(olga)  # ends the one before
+        else:
+            order = {"what": "key", "subject": web.key.public.line()}
+            assert (await olga.post("/v1/revocations", order)).status == 201
+
+    world.signer.hook = meanwhile
+    assert (await web.join(token)).status in (403, 503)
+    assert "new1" not in await names(world)
+    assert (await web.join(token)).status == 403
+
+
+async def test_a_host_key_that_was_revoked_joins_nowhere(world: World):
+    olga, web = await world.enter("olga"), NewHost(world)
+    assert (await web.join(await invite(olga))).status == 201
+    assert (await olga.post("/v1/revocations", {"what": "host", "subject": "new1"})).status == 201
+    for name in ("new1", "new2"):
+        assert (await web.join(await invite(olga, name))).status == 403
+        assert name not in await names(world)
+    (event,) = await world.events("host.refused")
+    assert event["detail"]["code"] == "key_revoked"
+
+
+@pytest.mark.parametrize("off", [6 * MINUTE, -6 * MINUTE])
+async def test_a_proof_is_good_for_minutes(world: World, off: int):
+    token, web = await invite(await world.enter("olga")), NewHost(world)
+    body = web.body(token)
+    world.clock.advance(off)
+    assert (await world.stranger(web.source).post("/v1/hosts/join", body)).status == 403
+    (event,) = await world.events("host.refused")
+    assert event["detail"]["code"] == "clock"
+    world.clock.advance(-off)
+    assert (await world.stranger(web.source).post("/v1/hosts/join", body)).status == 201
+
+
 async def test_a_token_with_again_takes_the_place_of_the_host_that_stands(world: World):
     olga = await world.enter("olga")
     refused = await olga.post("/v1/hosts/tokens", {"name": "web1", "logins": ["ubuntu"]})
@@ -190,6 +231,8 @@ async def test_whatever_is_wrong_the_answer_is_the_same_and_nothing_is_made(worl
         {"time": world.clock() + 1},
     ]
     answers = [await web.join(token, **each) for each in wrong]
+    others = replace(token, name="new2"), replace(token, name="web1"), replace(token, realm="other")
+    answers += [await web.join(each) for each in others]  # a sound proof, with another host's token
     assert {answer.status for answer in answers} == {403}
     assert len({answer.json["detail"] for answer in answers}) == 1
     assert await names(world) == before
