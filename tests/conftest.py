@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import os
+import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -37,6 +39,23 @@ hypothesis.settings.load_profile("ci" if IN_CI else "here")
 for _each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_each) is signal.SIG_IGN:
         signal.signal(_each, signal.default_int_handler if _each is signal.SIGINT else signal.SIG_DFL)
+
+
+# Tests start Python a thousand times; where this is set, each would compile all that it imports anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# In memory, where there is room and programs may run: thousands of databases and folders are made, synced and removed.
+# The kernel keeps them when a process is killed, as it keeps a disk's; no test cuts the power.
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30
+if (
+    "TMPDIR" not in os.environ
+    and os.access(MEMORY, os.W_OK)
+    and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    and shutil.disk_usage(MEMORY).free > ROOM
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,7 +31,7 @@ class Postgres:
 
     def __init__(self, initdb: Path, postgres: Path) -> None:
         self._postgres = postgres
-        self.folder = Path(tempfile.mkdtemp(prefix="jitgate-pg-", dir="/tmp"))  # a socket's path is short
+        self.folder = Path(tempfile.mkdtemp(prefix="jitgate-pg-"))  # not pytest's: a socket's path is short
         self._data = self.folder / "data"
         self._data.mkdir(mode=0o700)
         if os.geteuid() == 0:

@@ -381,7 +381,7 @@ def test_inside_a_detached_process_is_ended_after_its_connection(host: Machine):
 def test_inside_a_child_of_root_goes_too(host: Machine):
     """What the session became another user for, as by sudo: its processes are root's, its audit session the login's."""
     grant, mark = a_grant(), "70200"
-    helper = host.folder / "become"
+    helper = Path("/run/become")  # a file system where a program may become root
     shutil.copy(shutil.which("setpriv") or "setpriv", helper)
     helper.chmod(0o4755)
     host.start(host.certified("alice", "ubuntu", grant, 71), "ubuntu", f"{helper} --reuid=0 setsid sleep {mark}")
