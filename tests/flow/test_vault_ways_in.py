@@ -9,6 +9,7 @@ from tests.vault_world import PASSWORD, SIGN_ONLY, Vault, open_vault
 from tests.world import OPERATOR, World
 
 from jitgate.core.clock import HOUR, MINUTE
+from jitgate.flow.audit import reconcile
 from jitgate.flow.people import add_plain_person, disable_person, enable_person
 from jitgate.flow.ports import Tx
 from jitgate.flow.realms import leave_realm
@@ -137,6 +138,24 @@ async def take_away(vault: Vault, kind: str) -> None:
             found = await vault.ok("PUT", "auth/token/lookup-accessor", {"accessor": accessor})
             if found["data"]["display_name"] == "userpass-testuser":
                 await vault.ok("PUT", "auth/token/revoke-accessor", {"accessor": accessor})
+
+
+async def test_what_was_given_up_for_lost_is_never_released(world: World):
+    """As of the realms' own certificates: a serial that was recorded as burnt stays burnt."""
+    vault = await open_vault(world)
+    token = await vault.user()
+
+    async def wait_long() -> None:
+        world.clock.advance(2 * MINUTE)
+        assert await reconcile(world.outside, settled=MINUTE) == 1
+
+    world.signer.hook = wait_long
+    answer = await vault.sign(token=token)
+    assert answer.status == 200
+    (burnt,) = await world.events("certificate.unreleased")
+    assert burnt["serial"] != str(int(answer.json["data"]["serial_number"], 16))
+    (out,) = [each for each in await world.events("certificate.issued") if str(each["realm"]).startswith("vault-")]
+    assert burnt["serial"] != out["serial"]
 
 
 @pytest.mark.parametrize(

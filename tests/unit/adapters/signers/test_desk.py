@@ -251,10 +251,12 @@ def test_a_clock_that_was_set_back_costs_no_more_than_the_burst():
     assert codes(later, 2) == ["signed"]
 
 
-def test_one_key_for_two_things_is_refused():
-    keys = {"user": private("user"), "host": private("user")} | {n: private(n) for n in RULES.other_files()}
+@pytest.mark.parametrize("other", ["host", *RULES.other_files()])
+def test_one_key_for_two_things_is_refused(other):
     with pytest.raises(Unsafe, match="same key"):
-        Desk(RULES, keys, NOTHING, lambda _: None, clock=lambda: NOW, tick=lambda: NOW)
+        Desk(RULES, ALL | {"user": private(other)}, NOTHING, lambda _: None, clock=lambda: NOW, tick=lambda: NOW)
+    with pytest.raises(Unsafe, match="same key"):
+        MemorySigner().desk.hold("user", private(other))
 
 
 def test_a_log_key_of_another_kind_is_refused():
