@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from tests.vault_world import PASSWORD, SIGN_ONLY, Vault, open_vault
+from tests.vault_world import ARTICLE, PASSWORD, SIGN_ONLY, Vault, open_vault
 from tests.world import OPERATOR, World
 
-from jitgate.core.clock import HOUR, MINUTE
+from jitgate.core.clock import HOUR, MINUTE, SECOND
 from jitgate.flow.audit import reconcile
 from jitgate.flow.people import add_plain_person, disable_person, enable_person
 from jitgate.flow.ports import Tx
 from jitgate.flow.realms import leave_realm
+from jitgate.ssh.cert import parse_certificate_line
 
 SETTING = "vault.plain_logins_unregistered_keys"
 pytestmark = pytest.mark.databases
@@ -138,6 +139,21 @@ async def take_away(vault: Vault, kind: str) -> None:
             found = await vault.ok("PUT", "auth/token/lookup-accessor", {"accessor": accessor})
             if found["data"]["display_name"] == "userpass-testuser":
                 await vault.ok("PUT", "auth/token/revoke-accessor", {"accessor": accessor})
+
+
+async def test_a_narrower_role_in_between_gives_the_narrower_certificate(world: World):
+    vault = await open_vault(world)
+    token = await vault.user()
+
+    async def narrowed() -> None:
+        await vault.ok("PUT", "ssh/roles/user-role", ARTICLE | {"default_extensions": {}, "ttl": "10m"})
+
+    world.signer.hook = narrowed
+    answer = await vault.sign(token=token)
+    assert answer.status == 200
+    body = parse_certificate_line(answer.json["data"]["signed_key"].strip()).body
+    assert (body.extensions, body.valid_before) == ((), (world.clock() + 10 * MINUTE) // SECOND)
+    assert len(await world.events("certificate.unreleased")) == 1
 
 
 async def test_what_was_given_up_for_lost_is_never_released(world: World):
