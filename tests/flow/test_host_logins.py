@@ -157,12 +157,14 @@ def test_who_comes_directly_is_recorded_and_left(gate: Service, olga: Connection
 
 def test_what_is_not_verified_ends_nobody(gate: Service, olga: Connection, agent: FakeAgent):
     visit = Visit(gate, olga, agent)
+    assert tunnel.exactly(visit.tunnel.socket, 6) == b"hello\n"
     agent.send(make_report(visit.login(verified=False, how=How.KEY, serial=0, key_id="", ca="")))
     assert eventually(lambda: events(olga, agent, "login.alarm"))
-    time.sleep(1)
-    visit.tunnel.socket.settimeout(5)
+    while not agent.silent(1):
+        assert agent.bundle
+        assert agent.bundle.ended_sessions == ()
     visit.tunnel.socket.sendall(b"x")
-    assert visit.tunnel.socket.recv(100)
+    assert visit.tunnel.socket.recv(100) == b"x"
     visit.close()
 
 
