@@ -70,12 +70,10 @@ def test_a_second_run_asks_nothing_and_changes_nothing(host: LocalHost, service:
     }
 
 
-def refused(
-    host: LocalHost, service: Enroller, reason: str, *arguments: str, status: int = 1, reload: str = ""
-) -> None:
+def refused(host: LocalHost, service: Enroller, reason: str, *arguments: str, status: int = 1) -> None:
     """Nothing of sshd's folder changed, and the words say why."""
     before = tree(host.etc)
-    done = join(host, service, *arguments, reload=reload)
+    done = join(host, service, *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     assert reason in done.stdout + done.stderr
     assert tree(host.etc) == before
@@ -214,7 +212,23 @@ def test_a_host_that_has_joined_joins_no_other(host: LocalHost, service: Enrolle
 
 def test_an_sshd_that_does_not_show_it_is_put_back(host: LocalHost, service: Enroller):
     """The files are right, but what listens has not read them: a reload that reloads nothing."""
-    refused(host, service, "does not show the new host certificate", reload="true")
+    before = tree(host.etc)
+    hasty = "from jitgate.agent import join; join._PROBE_S = 1.0; from jitgate.app.main import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        hasty,
+        "agent",
+        "join",
+        "--state",
+        str(state_of(host)),
+        *where(host, reload="true"),
+    ]
+    done = subprocess.run(command, input=service.token(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "put back, because the sshd that listens does not show the new host certificate" in done.stderr
+    assert tree(host.etc) == before
+    assert opens(host, "ubuntu", key=OWNER)
 
 
 def test_where_it_cannot_be_proved_it_is_put_back(host: LocalHost, service: Enroller):
