@@ -249,6 +249,7 @@ def _make_system(folder: Path, keygen: Path, port: int) -> None:
     (etc / "ssh/sshd_config").write_text(
         f"Include /etc/ssh/sshd_config.d/*.conf\nPort {port}\nListenAddress 127.0.0.1\nUsePAM yes\n"
         "KbdInteractiveAuthentication no\nPasswordAuthentication no\nLogLevel VERBOSE\nPidFile none\n"
+        "PermitUserEnvironment yes\nAcceptEnv *\n"
     )
     key = etc / "ssh/ssh_host_ed25519_key"
     subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -446,6 +447,56 @@ def test_inside_nobody_writes_a_login_for_another(host: Machine):
     until(lambda: not alive("70500"))
     assert alive("80500")
     assert len(host.reports("login")) == 2
+
+
+@inside
+def test_inside_nothing_of_a_users_reaches_what_root_runs_for_a_login(host: Machine):
+    """The loader of each program obeys LD_ variables: here it writes a file that only root can, beside etc. A user says
+    them in every way there is, and no file comes; nor does PAM run anything of ours when a session closes."""
+    owned, said = host.folder / "owned", host.folder / "said"
+    owned.mkdir(mode=0o700)
+    words = {"LD_DEBUG": "statistics", "LD_DEBUG_OUTPUT": str(owned / "by")}
+    plain = "".join(f"{name}={value}\n" for name, value in words.items())
+    home = host.folder / "home/deploy"
+    (home / ".pam_environment").write_text("".join(f"{name} DEFAULT={value}\n" for name, value in words.items()))
+    (home / ".ssh/environment").write_text(plain)
+    own = ",".join(f'environment="{name}={value}"' for name, value in words.items())
+    (home / ".ssh/authorized_keys").write_text(f"{own} {OWNER.public.line()}\n")
+    file = Path("/etc/pam.d/sshd")
+    before = file.read_text()
+    ours, rest = before[: before.index("account")], before[before.index("account") :]
+    # what pam_exec gives a program that stands where ours does
+    file.write_text(f"{ours}session optional pam_exec.so quiet type=open_session log={said} /usr/bin/env -0\n{rest}")
+    sent = ["-o", f"SetEnv={' '.join(f'{name}={value}' for name, value in words.items())}"]
+    certified = host.certified("mallory", "deploy", a_grant(), 121)
+    for at, options in enumerate((certified, [*host.options("mallory2", key=OWNER)]), 1):
+        host.run([*options, *sent], "deploy", "true")
+        host.reported("logout", at)
+    assert list(owned.iterdir()) == []
+    known = {"PAM_SERVICE", "PAM_RHOST", "PAM_USER", "PAM_TYPE", "PAM_TTY", "SSH_CONNECTION", "SSH_AUTH_INFO_0"}
+    lines = [line.partition("***")[0] for line in said.read_text().replace("\0", "\n").splitlines()]
+    assert "PAM_TYPE=open_session" in lines
+    assert {line.partition("=")[0] for line in lines if "=" in line} <= known
+    # the same line for the session's end: this machine's loader does write
+    file.write_text(f"{ours}{rest}session optional pam_exec.so quiet type=close_session /bin/true\n")
+    host.run(certified, "deploy", "true")
+    until(lambda: list(owned.iterdir()) != [])
+    file.write_text(before)
+    for name in (".pam_environment", ".ssh/environment", ".ssh/authorized_keys"):
+        (home / name).unlink()
+
+
+@inside
+def test_inside_a_line_of_an_older_form_is_mended_by_the_agent_itself(host: Machine):
+    assert host.service.connected() == 2
+    file = Path("/etc/pam.d/sshd")
+    before = file.read_text()
+    old = before.replace(" type=open_session", "")
+    for text in (old, f"# somebody's\n{old}"):
+        file.write_text(text)
+        wanted = before.replace("account", "# somebody's\naccount", 1) if text != old else before
+        until(lambda wanted=wanted: file.read_text() == wanted)  # type: ignore[misc]  # as lambdas are
+    file.write_text(before)
 
 
 @inside

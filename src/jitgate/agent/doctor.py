@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from jitgate.agent import hostkey, revoked
+from jitgate.agent import hostkey, pam, revoked
 from jitgate.agent.sshd import Effective, Setting, Sshd
 from jitgate.core.clock import DAY, SECOND, Micros, rfc3339
 from jitgate.core.errors import Error
@@ -59,6 +59,8 @@ def examine(sshd: Sshd, logins: Sequence[str], now: Micros, *, gateways: Sequenc
         return [Finding(Level.STOP, "config", error.what, error.hint)]
     found = [*_version(sshd), *_included(sshd, settings), *_others(sshd, general, settings)]
     found += _host_key(sshd, general)
+    if wrong := pam.trouble():
+        found.append(Finding(Level.PROBLEM, "pam", wrong, "jitgate agent run mends it; or: jitgate agent logins --off"))
     if sshd.drop_in.exists():
         found += [*_ours(sshd, general, logins), *_files(sshd, now)]
     found += _shadows(settings, beside="authorizedkeysfile" in _drop_in(sshd))

@@ -1,6 +1,6 @@
-"""Run by pam_exec for each login and each end of one, as root, by `python -I -S`: nothing but the standard library.
+"""Run by pam_exec for each login, as root, by `python -I -S`: nothing but the standard library.
 
-    session optional pam_exec.so quiet PYTHON -I -S login-hook.py FOLDER
+    session optional pam_exec.so quiet type=open_session PYTHON -I -S login-hook.py FOLDER
 
 It writes down what sshd told PAM, in a folder that only root can write, wakes the agent, and ends: a login is never
 held up for longer than `PATIENCE_S`, and never refused by this. The line stands first in /etc/pam.d/sshd, before

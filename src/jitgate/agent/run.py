@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from jitgate import __version__
-from jitgate.agent import durable, exclusive, held, hostkey, link, pins, tls
+from jitgate.agent import durable, exclusive, held, hostkey, link, pam, pins, tls
 from jitgate.agent.agent import Agent
 from jitgate.agent.dialback import Dialler, parse_at
 from jitgate.agent.link import Backoff, Link
@@ -45,6 +45,7 @@ def run(place: Place, clock: Clock = system_clock) -> int:
     for name, words in known.troubles.items():
         agent.trouble("state", f"{name}: {words}")
     exclusive.undo_when_due(told.sshd, place.state, clock())
+    _mend_pam(agent, place)
     agent.put_revoked()
     agent.install()
     with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
@@ -95,6 +96,7 @@ async def _look_after(agent: Agent, place: Place) -> None:
     settings = _stamp(place.config)
     while True:
         count += 1
+        await asyncio.to_thread(_mend_pam, agent, place)
         if _stamp(place.config) != settings:
             _LOG.info("%s changed or went: systemd starts the agent again while it is there", place.config)
             signal.raise_signal(signal.SIGTERM)
@@ -117,6 +119,18 @@ async def _look_after(agent: Agent, place: Place) -> None:
             said = status
         tell_systemd("WATCHDOG=1")
         await asyncio.sleep(LOOK_S)
+
+
+def _mend_pam(agent: Agent, place: Place) -> None:
+    """Never off: a line of ours that is not as it has to be may make a user root."""
+    try:
+        said = pam.mend(place.state)
+    except (Error, OSError) as error:
+        said = str(error)
+    if said:
+        agent.trouble("pam", said)
+    else:
+        agent.well("pam")
 
 
 def _lists(agent: Agent) -> object:

@@ -15,11 +15,11 @@ from typing import Final
 from jitgate.agent import accepted, doctor, durable, left_behind
 from jitgate.agent.login_hook import SOCKET, TEXT_MAX
 from jitgate.agent.logins import Logins
+from jitgate.agent.pam import FOLDER
 from jitgate.agent.sshd import Sshd
 from jitgate.core.clock import Micros
 from jitgate.core.errors import Error
 
-FOLDER: Final = "pam"  # below the state folder; only root writes there
 JOURNAL: Final = (
     "journalctl",
     "-q",
