@@ -140,6 +140,68 @@ def test_an_sshd_that_was_started_in_another_way_is_left_alone(folder: Path, opt
     assert reason in done.stdout
 
 
+FAKE = """\
+fake() {
+  setpriv --reuid 65534 --regid 65534 --clear-groups \\
+    bash -c 'exec -a "sshd: x [listener] -o trustedusercakeys=/x" "$@"' bash "$@" &
+  export shown=/proc/$!
+  timeout 20 sh -c 'until grep -q listener $shown/cmdline && grep -q "^Uid:.$real" $shown/status; do sleep 0.02; done'
+}
+setuid() { mkdir -m 755 /run/fake; cp "$1" "/run/fake/$2"; chmod 4755 "/run/fake/$2"; }
+echo '$< = 0; sleep 600' >/run/become
+export real=65534
+"""
+FAKES = {
+    "a title of one's own": "fake sleep 600",
+    "a setuid program, as passwd": "setuid /bin/sleep sshd; fake /run/fake/sshd 600",
+    "one that is wholly root, as sudo": "setuid /usr/bin/perl sudo; real=0 fake /run/fake/sudo /run/become",
+    "the same by a link of the user's": "setuid /usr/bin/perl sshd; real=0 fake /run/fake/sshd /run/become",
+}
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_what_an_ordinary_user_runs_is_no_sshd_whatever_it_calls_itself(folder: Path, kind: str):
+    """Else anybody could keep a host from its trust: a new CA, a new host certificate, leaving."""
+    before = tree(folder / "ssh")
+    done = inside(folder, FAKE, FAKES[kind], "trust --check", "start", "trust", "login", "trust --remove")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "would    reload sshd\n" in done.stdout  # none runs
+    assert sum(line.startswith("reload   kill -HUP ") for line in done.stdout.splitlines()) == 2
+    assert "in as root" in done.stdout
+    assert tree(folder / "ssh") == before
+
+
+REPLACED = """\
+pid=$(cat /run/sshd.pid)
+exe=$(readlink /proc/$pid/exe)
+kill $pid
+until [ ! -e /run/sshd.pid ]; do sleep 0.02; done
+rm log
+mkdir -m 755 /run/own
+cp "$exe" /run/own/sshd
+if [ "$(head -c 2 "$sshd")" = '#!' ]; then  # a wrapper of an unpacked package's
+  sed "s#$exe#/run/own/sshd#" "$sshd" >/run/own/start
+  chmod 755 /run/own/start
+  sshd=/run/own/start
+else
+  sshd=/run/own/sshd
+fi
+"""
+REPLACE = """\
+cp "$exe" /run/own/new
+mv /run/own/new /run/own/sshd
+[ "$(readlink /proc/$(cat /run/sshd.pid)/exe)" = '/run/own/sshd (deleted)' ]
+"""
+
+
+def test_an_sshd_that_was_upgraded_since_it_was_started_is_reloaded(folder: Path):
+    """Its program's file is gone: another has taken the place."""
+    done = inside(folder, "start", REPLACED, "start", REPLACE, "trust", "login")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "reload   kill -HUP " in done.stdout
+    assert "in as root" in done.stdout
+
+
 def test_an_sshd_with_a_configuration_of_its_own_does_not_matter(folder: Path):
     done = inside(folder, "cp /etc/ssh/sshd_config other", "start -f $PWD/other -o TrustedUserCAKeys=/x", "trust")
     assert done.returncode == 0, done.stdout + done.stderr

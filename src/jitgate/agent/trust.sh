@@ -188,10 +188,25 @@ scan_include() {
   done
 }
 
+# Does root run it, and is it an sshd? A command line is what its process says of itself, and any user's may call itself
+# sshd. What no user can have is a process whose real user is root, from a file called sshd that is not setuid: by a
+# setuid program one has root's rights (then /proc/PID is root's as well), but the real user stays, and where it does not
+# (sudo, while it asks for a password) the file is another one, or a link to it that the user named sshd.
+# It need not be the file that we ask: that one may be a wrapper. After an upgrade it is "... (deleted)".
+is_roots_sshd() {
+  user=''
+  { while read -r word rest; do [ "$word" != Uid: ] || user=${rest%%[!0-9]*}; done <"$1/status"; } 2>/dev/null || return 1
+  [ "$user" = 0 ] || return 1
+  program=$(readlink "$1/exe") || return 1 # has ended, or the kernel's own
+  program=${program%' (deleted)'}
+  case ${program##*/} in *sshd) [ ! -u "$1/exe" ] ;; *) return 1 ;; esac
+}
+
 # The sshd that listens may have been started with settings that no file shows.
 check_listeners() {
   [ "$etc" = /etc/ssh ] || return 0
   for entry in /proc/[0-9]*; do
+    is_roots_sshd "$entry" || continue
     title=$({ tr '\000' ' ' <"$entry/cmdline"; } 2>/dev/null) || continue
     case $title in *sshd:*'[listener]'*) ;; *) continue ;; esac
     [ "$(readlink "$entry/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || continue # a container's
