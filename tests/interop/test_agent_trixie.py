@@ -38,7 +38,7 @@ mount -t overlay -o lowerdir={lower},upperdir=merged/upper,workdir=merged/work n
 mkdir -p "merged/os$PWD"
 mount --bind "$PWD" "merged/os$PWD"
 mount -t proc none merged/os/proc
-mount --bind /dev merged/os/dev
+mount --rbind /dev merged/os/dev
 cd /
 """
 SHARED = """\
