@@ -66,6 +66,8 @@ async def test_only_an_admin_invites_and_approves(world: World):
     assert (await alice.delete("/v1/hosts/web1")).status == 403
     assert (await alice.get("/v1/hosts/agents")).status == 403
     assert "web1" in await names(world)
+    refused = await world.events("request.refused")
+    assert [(each["actor"]["name"], each["detail"]["code"]) for each in refused] == [("alice", "not_admin")] * 4
 
 
 async def test_a_token_is_used_once_and_a_second_host_waits_for_the_owner(world: World):

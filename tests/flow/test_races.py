@@ -85,8 +85,8 @@ TAKEN: dict[str, tuple[Act, int, str]] = {
     "grant ended by an admin": (grant_ended_by_an_admin, 409, "conflict"),
     "key removed": (key_removed, 403, "key_not_registered"),
     "signed out": (signed_out, 401, "not_signed_in"),
-    "role removed": (role_removed, 403, "denied"),
-    "denied by a new rule": (denied, 403, "denied"),
+    "role removed": (role_removed, 403, "no_role"),
+    "denied by a new rule": (denied, 403, "denied_by_rule"),
     "host removed": (host_removed, 404, "not_found"),
     "grant run out": (grant_run_out, 409, "conflict"),
 }

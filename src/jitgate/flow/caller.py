@@ -1,5 +1,7 @@
 """Who calls: a session token's person, and the registered key that proved the request."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from jitgate.audit.events import Actor, Event, EventType
@@ -15,6 +17,7 @@ from jitgate.identity.sign_in import check_in_force, resume, stood_for, with_gro
 from jitgate.identity.tokens import token_hash
 from jitgate.ssh.pubkey import PublicKey
 
+_ADMINS = "an admin: jitgate user add NAME --admin"
 _REGISTER = "jitctl keys ls lists yours; jitctl keys add FILE, or a new jitctl login, registers one"
 
 
@@ -133,6 +136,26 @@ async def record_too_large(outside: Outside, source: str, method: str, route: st
         detail = (("code", "too_large"), ("method", method), ("route", route))
         event = Event(kind, "refused", now, DEFAULT_REALM, Actor("unknown"), source=source, detail=detail)
         await outside.store.write(lambda tx: tx.log.append(event))
+
+
+def check_admin(caller: Caller) -> Actor:
+    """Who acts, if they may administer; else `Denied`."""
+    if not caller.identity.admin:
+        raise Denied("this is for admins", _ADMINS, code="not_admin")
+    return caller.actor
+
+
+@asynccontextmanager
+async def refusals_recorded(
+    outside: Outside, caller: Caller, kind: EventType = EventType.REQUEST_REFUSED
+) -> AsyncIterator[None]:
+    """What is refused within is in the log before it is raised."""
+    try:
+        yield
+    except Error as error:
+        event = refusal_event(outside, caller, kind, error)
+        await outside.store.write(lambda tx: tx.log.append(event))
+        raise
 
 
 def refusal_event(

@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jitgate.audit.events import Event, EventType
-from jitgate.core.clock import DAY, Micros
 from jitgate.core.errors import NotFound
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller, check_again
-from jitgate.flow.hosts import remove_host
-from jitgate.flow.joining import WAITING_FOR, check_admin
+from jitgate.flow.caller import Caller, check_admin, check_again, refusals_recorded
+from jitgate.flow.hosts import drop_host
+from jitgate.flow.joining import WAITING_FOR
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.sessions.enrolment import HostState, Waiting
 from jitgate.sessions.model import Host
-
-SILENT: Micros = DAY  # an agent that is away for longer than its bundle lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +68,22 @@ async def label_host(
         tx.log.append(event)
         return changed
 
-    return await outside.store.write(job)
+    async with refusals_recorded(outside, caller):
+        return await outside.store.write(job)
 
 
 async def take_host_out(outside: Outside, caller: Caller, realm: str, name: str) -> Host:
     """Forget it: nothing is issued for it any more, and its agent is refused."""
-    await outside.store.read(lambda tx: check_admin(check_again(tx, outside, caller)))
-    return await remove_host(outside, caller.actor, name, realm)
+    now = outside.clock()
+
+    def job(tx: Tx) -> Host:
+        admin = check_admin(check_again(tx, outside, caller))
+        host = _standing(tx, realm, name)
+        drop_host(tx, host, admin, now)
+        return host
+
+    async with refusals_recorded(outside, caller):
+        return await outside.store.write(job)
 
 
 def _standing(tx: Tx, realm: str, name: str) -> Host:

@@ -8,7 +8,7 @@ from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.issue import issue
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind
 from jitgate.ca.shape import shape_host
-from jitgate.core.clock import SECOND
+from jitgate.core.clock import SECOND, Micros
 from jitgate.core.errors import Conflict, Error, NotFound, Unreachable, Unsafe
 from jitgate.core.text import shown
 from jitgate.flow.audit import record_burnt
@@ -151,14 +151,20 @@ async def remove_host(outside: Outside, actor: Actor, name: str, realm: str = DE
         host = tx.hosts.by_name(realm, name)
         if host is None:
             raise _unknown(name)
-        tx.hosts.remove(host.id, now)
-        tx.waiting_hosts.remove(realm, name)  # an approval that it has not come for
-        tx.revocations.take_host(host.id, now)
-        tx.move_state()
-        tx.log.append(Event(EventType.HOST_REMOVED, "done", now, realm, actor, target=f"host:{name}"))
+        drop_host(tx, host, actor, now)
         return host
 
     return await outside.store.write(job)
+
+
+def drop_host(tx: Tx, host: Host, actor: Actor, now: Micros, revocation_id: str | None = None) -> int:
+    """Inside a transaction, what taking a host out means; how many certificates of its own are revoked by it."""
+    serials = tx.revocations.take_host(host.id, now, revocation_id)
+    tx.hosts.remove(host.id, now)
+    tx.waiting_hosts.remove(host.realm, host.name)  # an approval that it has not come for
+    tx.move_state()
+    tx.log.append(Event(EventType.HOST_REMOVED, "done", now, host.realm, actor, target=f"host:{host.name}"))
+    return serials
 
 
 async def list_hosts(outside: Outside) -> list[Host]:

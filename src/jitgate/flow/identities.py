@@ -1,14 +1,13 @@
 """Who a person is elsewhere: linked by the person, who shows that both are theirs, or by an operator."""
 
-from jitgate.audit.events import Actor, Event, EventType
+from jitgate.audit.events import Actor, EventType
 from jitgate.core.errors import BadInput, Conflict, Error, NotFound
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller, check_again, refusal_event
-from jitgate.flow.grants import end_grants_of
+from jitgate.flow.caller import Caller, check_again, refusals_recorded
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.providers import ProviderEvidence, check_token, identity_event, link, provider_of, use_token
-from jitgate.flow.sessions import end_kept_sessions
+from jitgate.flow.sessions import end_all_of
 from jitgate.identity.keys import parse_key_line
 from jitgate.identity.model import LinkedIdentity, Person
 from jitgate.identity.nonce import nonce_for
@@ -24,7 +23,7 @@ async def link_mine(outside: Outside, caller: Caller, evidence: ProviderEvidence
 
     Raises `BadInput`, `TokenRefused`, `NotFound`, `Conflict`, `Unreachable`; each is in the log before it is raised.
     """
-    try:
+    async with refusals_recorded(outside, caller):
         key = caller.proved_key().key
         if parse_key_line(evidence.unverified_key, outside.refused_keys)[0] != key:
             raise BadInput(
@@ -51,9 +50,6 @@ async def link_mine(outside: Outside, caller: Caller, evidence: ProviderEvidence
         done = await outside.store.write(job)
         if isinstance(done, Error):
             raise done
-    except Error as error:
-        await _record(outside, refusal_event(outside, caller, EventType.REQUEST_REFUSED, error))
-        raise
     return done
 
 
@@ -73,11 +69,8 @@ async def unlink_mine(outside: Outside, caller: Caller, identity_id: str) -> Lin
         _unlink(tx, outside, person, caller.actor, found)
         return found
 
-    try:
+    async with refusals_recorded(outside, caller):
         return await outside.store.write(job)
-    except Error as error:
-        await _record(outside, refusal_event(outside, caller, EventType.REQUEST_REFUSED, error))
-        raise
 
 
 async def link_identity(outside: Outside, actor: Actor, name: str, provider: str, subject: str) -> LinkedIdentity:
@@ -127,8 +120,7 @@ def _unlink(tx: Tx, outside: Outside, person: Person, actor: Actor, identity: Li
     tx.identities.remove(identity.id)
     tx.sign_ins.end_all_of(person.id, now, issuer=identity.issuer, subject=identity.subject)
     why = "its identity was unlinked"
-    for end in (end_grants_of, end_kept_sessions):
-        end(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
+    end_all_of(tx, person.id, actor, now, why, which=lambda grant: grant.holder.issuer == identity.issuer)
     tx.move_epoch()
     tx.log.append(identity_event(EventType.IDENTITY_UNLINKED, person, actor, now, identity))
 
@@ -138,7 +130,3 @@ def _named(tx: Tx, name: str) -> Person:
     if person is None:
         raise NotFound(f"no person {shown(name)}", "jitgate user ls")
     return person
-
-
-async def _record(outside: Outside, event: Event) -> None:
-    await outside.store.write(lambda tx: tx.log.append(event))

@@ -23,8 +23,8 @@ from jitgate.core.errors import BadInput, Conflict, Denied, Error, NotFound, Unr
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
 from jitgate.flow.bundles import agent_keys, bundle_for, read_told, sign_bundles, trust_list
-from jitgate.flow.caller import Caller, check_again
-from jitgate.flow.hosts import AddedHost, certify
+from jitgate.flow.caller import Caller, check_admin, check_again, refusals_recorded
+from jitgate.flow.hosts import AddedHost, certify, drop_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.workloads import provider_for_hosts, workload_of
@@ -49,7 +49,6 @@ HOST = Actor("unknown")
 NO_TOKEN = bytes(32)
 WAITING_FOR: Micros = 7 * DAY  # then who waits is forgotten, and so is an approval that nobody came for
 LIFE_MAX: Micros = 30 * DAY
-_ADMINS = "an admin: jitgate user add NAME --admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,8 @@ async def invite_host(
         _say(tx, now, EventType.HOST_INVITED, admin, terms, ("expires_at", kept.expires_at), ("again", int(again)))
         return tx.value("installation") or ""
 
-    installation = await outside.store.write(job)
+    async with refusals_recorded(outside, caller):
+        installation = await outside.store.write(job)
     root = keys.root.fingerprint
     token = JoinToken(way.url, installation, terms.realm, terms.name, root, way.tls_pin, secret)
     return write_token(token), kept
@@ -169,13 +169,8 @@ async def approve_host(outside: Outside, caller: Caller, realm: str, name: str, 
         _say(tx, now, EventType.HOST_APPROVED, admin, waiting.terms, ("fingerprint", fingerprint), ("how", waiting.how))
         return waiting
 
-    return await outside.store.write(job)
-
-
-def check_admin(caller: Caller) -> Actor:
-    if not caller.identity.admin:
-        raise Denied("this is for admins", _ADMINS, code="not_admin")
-    return caller.actor
+    async with refusals_recorded(outside, caller):
+        return await outside.store.write(job)
 
 
 async def _proved(outside: Outside, asked: JoinAsked) -> tuple[PublicKey, bytes]:
@@ -283,11 +278,7 @@ async def _let_in(
         if isinstance(found, Waiting):
             return Unreachable("the token was used meanwhile", "try again")
         if standing is not None and not same:
-            tx.hosts.remove(standing.id, now)
-            tx.revocations.take_host(standing.id, now)
-            tx.move_state()
-            gone = Event(EventType.HOST_REMOVED, "done", now, terms.realm, HOST, target=f"host:{terms.name}")
-            tx.log.append(gone)
+            drop_host(tx, standing, HOST, now)
         if not same:
             tx.hosts.add(host)
             detail = (("fingerprint", key.fingerprint), ("how", how))

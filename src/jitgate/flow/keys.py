@@ -2,8 +2,8 @@
 
 from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM
-from jitgate.core.errors import BadInput, Error, NotFound, Unsafe
-from jitgate.flow.caller import Caller, check_again, refusal_event
+from jitgate.core.errors import BadInput, NotFound, Unsafe
+from jitgate.flow.caller import Caller, check_again, refusals_recorded
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import publish_key, withdraw_key
@@ -32,16 +32,12 @@ async def add_key(
             raise BadInput("this request was made before", "make a new one", code="bad_proof")
         return register_key(tx, outside, key, comment, caller.actor, caller.source, how="registered key")
 
-    try:
+    async with refusals_recorded(outside, caller, EventType.KEY_REFUSED):
         key, comment = keys.parse_key_line(unverified_line, outside.refused_keys)
         if verify_proof(unverified_proof, claim, origins=outside.origins, now=now) != key:
             raise BadInput("the new key did not sign this request", "sign with the key that is to be added")
         registered = await outside.store.write(job)
         await publish_key(outside, registered, caller.identity.name, caller.source, since=now)
-    except Error as error:
-        event = refusal_event(outside, caller, EventType.KEY_REFUSED, error)
-        await outside.store.write(lambda tx: tx.log.append(event))
-        raise
     return registered
 
 
@@ -62,12 +58,8 @@ async def remove_key(outside: Outside, caller: Caller, key_id: str) -> Registere
         )
         return mine
 
-    try:
+    async with refusals_recorded(outside, caller):
         removed = await outside.store.write(job)
-    except Error as error:
-        event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error)
-        await outside.store.write(lambda tx: tx.log.append(event))
-        raise
     await withdraw_key(outside, removed, caller.identity.name)
     return removed
 

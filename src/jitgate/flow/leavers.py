@@ -12,11 +12,10 @@ from collections.abc import Callable
 from jitgate.audit.events import Actor
 from jitgate.core.errors import Denied
 from jitgate.flow.directory import directory_groups
-from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
-from jitgate.flow.sessions import end_kept_sessions, kept_sessions
+from jitgate.flow.sessions import end_all_of, kept_sessions
 from jitgate.flow.sign_in import end_sign_in
 from jitgate.grants.model import Grant
 from jitgate.identity.model import SignIn
@@ -51,8 +50,7 @@ async def _look(outside: Outside, sign_in: SignIn) -> None:
 def _leave(tx: Tx, outside: Outside, sign_in: SignIn, code: str) -> None:
     now, person = outside.clock(), tx.people.by_id(sign_in.person_id)
     why = "the directory does not vouch for its person any more"
-    for end in (end_grants_of, end_kept_sessions):
-        end(tx, sign_in.person_id, SERVICE, now, why, which=_of(sign_in))
+    end_all_of(tx, sign_in.person_id, SERVICE, now, why, which=_of(sign_in))
     mine = [each for each in tx.sign_ins.in_directory(now) if each.person_id == sign_in.person_id]
     for each in mine:
         in_force = each.ended_at is None and each.expires_at > now
@@ -75,8 +73,7 @@ def _lost(tx: Tx, outside: Outside, sign_in: SignIn, groups: tuple[str, ...]) ->
 
 def _take(tx: Tx, outside: Outside, sign_in: SignIn, lost: frozenset[str]) -> None:
     why = "the directory has its person in none of the role's groups any more"
-    for end in (end_grants_of, end_kept_sessions):
-        end(tx, sign_in.person_id, SERVICE, outside.clock(), why, which=lambda grant: grant.id in lost)
+    end_all_of(tx, sign_in.person_id, SERVICE, outside.clock(), why, which=lambda grant: grant.id in lost)
 
 
 def _of(sign_in: SignIn) -> Callable[[Grant], bool]:

@@ -9,9 +9,9 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.errors import Conflict, NotFound
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name, shown
-from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.sessions import end_all_of
 from jitgate.identity import passwords, sealing, totp
 from jitgate.identity.model import Credential, Person
 
@@ -116,7 +116,7 @@ async def _set_disabled(outside: Outside, actor: Actor, name: str, *, disabled: 
         tx.log.append(Event(kind, "done", now, DEFAULT_REALM, actor, subject=person.id, subject_name=person.name))
         if disabled:
             tx.sign_ins.end_all_of(person.id, now)
-            end_grants_of(tx, person.id, actor, now, "its person was disabled")
+            end_all_of(tx, person.id, actor, now, "its person was disabled", which=lambda _: True)
         return tx.people.by_id(person.id) or person
 
     return await outside.store.write(job)

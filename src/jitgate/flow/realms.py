@@ -13,14 +13,13 @@ from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput, Conflict, NotFound
 from jitgate.core.text import check_name, check_reason, shown
 from jitgate.flow.authorities import list_key
-from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
+from jitgate.flow.sessions import end_all_of
 from jitgate.identity.model import Person
 
 KINDS = (CaKind.USER, CaKind.HOST, CaKind.INTERCEPTION)
 MOUNTS = "vault-"  # how the realms of Vault mounts begin; they are made with their mount
-SESSIONS_MAX = 10_000  # open ones of one person that are looked through
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +95,7 @@ async def leave_realm(outside: Outside, actor: Actor, person: str, realm: str, r
         tx.realms.leave(found.id, realm, now)
         tx.move_epoch()
         tx.log.append(_said(EventType.REALM_LEFT, actor, found, realm, now, reason))
-        end_grants_of(tx, found.id, actor, now, f"its person left {realm}", which=lambda grant: grant.realm == realm)
-        for session in tx.sessions.open(person_id=found.id, limit=SESSIONS_MAX):
-            if session.realm == realm:
-                tx.sessions.ask_to_end(session.id, now)
+        end_all_of(tx, found.id, actor, now, f"its person left {realm}", which=lambda grant: grant.realm == realm)
         return tx.people.by_id(found.id) or found
 
     return await outside.store.write(job)

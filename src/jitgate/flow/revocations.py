@@ -13,15 +13,15 @@ from jitgate.audit.events import Actor, Event, EventType
 from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind, Phase
 from jitgate.ca.revocation import Out, Revocation, What
 from jitgate.core.clock import Micros
-from jitgate.core.errors import BadInput, Conflict, Denied, Error, NotFound
+from jitgate.core.errors import BadInput, Conflict, Denied, NotFound
 from jitgate.core.ids import is_id
 from jitgate.core.text import check_reason, shown
-from jitgate.flow.caller import Caller, check_again, refusal_event
-from jitgate.flow.grants import end_grants_of
+from jitgate.flow.caller import Caller, check_again, refusals_recorded
+from jitgate.flow.hosts import drop_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.registry import withdraw_key
-from jitgate.flow.sessions import end_kept_sessions
+from jitgate.flow.sessions import end_all_of
 from jitgate.identity.model import Person, RegisteredKey
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 
@@ -72,12 +72,8 @@ async def revoke(outside: Outside, caller: Caller, order: Order) -> Revocation:
         removed[:] = act.removed
         return made
 
-    try:
+    async with refusals_recorded(outside, caller):
         made = await outside.store.write(job)
-    except Error as error:
-        event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error)
-        await outside.store.write(lambda tx: tx.log.append(event))
-        raise
     await _withdraw(outside, removed)
     return made
 
@@ -123,8 +119,8 @@ def revoke_person(
     made = _begin(act, What.PERSON, person.name, person_id=person.id)
     tx.sign_ins.end_all_of(person.id, act.now)
     serials = tx.revocations.take_person(person.id, act.now, made.id)
-    for end in (end_grants_of, end_kept_sessions):
-        end(tx, person.id, actor, act.now, f"all that its person had was revoked ({made.id})", which=lambda _: True)
+    why = f"all that its person had was revoked ({made.id})"
+    end_all_of(tx, person.id, actor, act.now, why, which=lambda _: True)
     keys = _take_keys(act, made, tx.keys.of_person(person.id), person.name)
     return _finish(act, made, serials, keys, subject=person), act.removed
 
@@ -241,11 +237,8 @@ def _host(act: _Act, order: Order) -> Revocation:
     for grant in act.tx.grants.active(act.now):
         if any((grant.realm, each.host) == target for each in grant.targets):
             _end_grant_of_id(act, grant.id, made)
-    serials = act.tx.revocations.take_host(host.id, act.now, made.id)
+    serials = drop_host(act.tx, host, act.actor, act.now, made.id)
     keys = act.tx.revocations.take_keys([host.key.blob], host.realm, act.now, made.id, everywhere=False)
-    act.tx.hosts.remove(host.id, act.now)
-    act.tx.waiting_hosts.remove(host.realm, host.name)
-    act.tx.log.append(Event(EventType.HOST_REMOVED, "done", act.now, host.realm, act.actor, target=f"host:{host.name}"))
     return _finish(act, made, serials, keys, target=f"host:{host.name}", fingerprint=host.key.fingerprint)
 
 
@@ -346,8 +339,8 @@ def _end_grant(act: _Act, out: Out, made: Revocation) -> int:
 def _end_grant_of_id(act: _Act, grant_id: str, made: Revocation) -> None:
     grant = act.tx.grants.by_id(grant_id)
     if grant is not None:
-        for end in (end_grants_of, end_kept_sessions):
-            end(act.tx, grant.person_id, act.actor, act.now, f"{_WHY} ({made.id})", which=lambda g: g.id == grant_id)
+        why = f"{_WHY} ({made.id})"
+        end_all_of(act.tx, grant.person_id, act.actor, act.now, why, which=lambda each: each.id == grant_id)
 
 
 def _begin(act: _Act, what: What, subject: str, *, realm: str = DEFAULT_REALM, person_id: str = "") -> Revocation:

@@ -14,10 +14,11 @@ from jitgate.ca.realms import DEFAULT_REALM
 from jitgate.core.clock import SECOND, Micros
 from jitgate.core.errors import BadInput, Conflict, Denied, Error, NotFound, NotSignedIn
 from jitgate.core.text import shown
-from jitgate.flow.caller import Caller, check_again, check_provider, refusal_event
+from jitgate.flow.caller import Caller, check_again, check_provider, refusals_recorded
 from jitgate.flow.certificates import Issued
 from jitgate.flow.directory import groups_of
 from jitgate.flow.floods import UNKNOWN
+from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
@@ -27,16 +28,14 @@ from jitgate.identity.model import VerifiedIdentity
 from jitgate.identity.sign_in import resume, with_groups
 from jitgate.sessions.admit import Admission, Facts, Refusal, admit
 from jitgate.sessions.path import GatewayPath
-from jitgate.sessions.session import Session, Why
+from jitgate.sessions.session import TAKEN, Session, Why
 from jitgate.sessions.ticket import Ticket, make_ticket, open_ticket
 
 LISTED_MAX = 200  # sessions in one answer; the log has the others
 KEPT_MAX = 10_000  # of one person: more than a gateway carries
 SILENT: Micros = 360 * SECOND  # a node that says nothing for so long has ended its sessions itself (gateway/tunnel.py)
 _SERVICE = Actor("service")
-_TAKEN_AWAY = frozenset(
-    {Why.DEADLINE, Why.GRANT_ENDED, Why.PERSON_DISABLED, Why.KEY_REMOVED, Why.HOST_REMOVED, Why.KILLED}
-)
+_TAKEN_AWAY = frozenset({Why.DEADLINE, *TAKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +206,8 @@ async def end_session(outside: Outside, caller: Caller, session_id: str, reason:
             raise NotFound(f"no session {shown(session_id)} of yours", "jitctl sessions ls")
         return _kill(tx, session, caller.actor, outside.clock(), reason, caller.source)
 
-    try:
+    async with refusals_recorded(outside, caller):
         return await outside.store.write(job)
-    except Error as error:
-        event = refusal_event(outside, caller, EventType.REQUEST_REFUSED, error)
-        await outside.store.write(lambda tx: tx.log.append(event))
-        raise
 
 
 async def kill_session(outside: Outside, actor: Actor, session_id: str, reason: str = "") -> Session:
@@ -233,10 +228,10 @@ def kept_sessions(tx: Tx, person_id: str, now: Micros) -> list[tuple[Session, Gr
     return [(each, grant) for each, grant in opened if grant and grant.ended_at is None and grant.ends_at <= now]
 
 
-def end_kept_sessions(
-    tx: Tx, person_id: str, actor: Actor, now: Micros, why: str, *, which: Callable[[Grant], bool]
-) -> None:
-    """Inside a transaction: those of `kept_sessions` are to end. Those of a grant that runs end with it."""
+def end_all_of(tx: Tx, person_id: str, actor: Actor, now: Micros, why: str, *, which: Callable[[Grant], bool]) -> None:
+    """Inside a transaction: these grants of a person end, with all under them, and what goes on of those that have run
+    out (`kept_sessions`)."""
+    end_grants_of(tx, person_id, actor, now, why, which=which)
     for session, grant in kept_sessions(tx, person_id, now):
         if which(grant) and tx.sessions.ask_to_end(session.id, now):
             _say_killed(tx, session, actor, now, why, "")

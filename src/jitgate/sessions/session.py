@@ -26,6 +26,10 @@ class Why(StrEnum):
     BLIND = "the gateway could not ask the database for too long"
 
 
+TAKEN = (Why.PERSON_DISABLED, Why.GRANT_ENDED, Why.KEY_REMOVED, Why.HOST_REMOVED, Why.KILLED)
+"""What takes a session away, the gravest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """`source`: the client's address. `node`: which process carries it. `via`, `port`: the address and port that the

@@ -1,12 +1,13 @@
 """Sessions that gateways carry, and the nodes that carry them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, or_, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.core.clock import Micros
-from jitgate.sessions.session import Session, Why
+from jitgate.sessions.session import TAKEN, Session, Why
 
 _OPEN = t.session.c.ended_at.is_(None)
 
@@ -86,14 +87,14 @@ class Sessions:
         return [_session(row) for row in self._c.execute(query)]
 
 
-# What takes a session away, the gravest first.
-_TAKEN: tuple[tuple[ColumnElement[Any], Why], ...] = (
-    (t.person.c.disabled_at, Why.PERSON_DISABLED),
-    (t.access_grant.c.ended_at, Why.GRANT_ENDED),
-    (t.person_key.c.removed_at, Why.KEY_REMOVED),
-    (t.host.c.removed_at, Why.HOST_REMOVED),
-    (t.session.c.kill_at, Why.KILLED),
-)
+_AT: Mapping[Why, ColumnElement[Any]] = {
+    Why.PERSON_DISABLED: t.person.c.disabled_at,
+    Why.GRANT_ENDED: t.access_grant.c.ended_at,
+    Why.KEY_REMOVED: t.person_key.c.removed_at,
+    Why.HOST_REMOVED: t.host.c.removed_at,
+    Why.KILLED: t.session.c.kill_at,
+}
+_TAKEN: tuple[tuple[ColumnElement[Any], Why], ...] = tuple((_AT[why], why) for why in TAKEN)
 
 
 def _rows() -> Select[Any]:
