@@ -1,6 +1,7 @@
 """What every test may ask for: the real programs, and stock sshd hosts made of them."""
 
 import asyncio
+import gc
 import inspect
 import os
 import shutil
@@ -62,6 +63,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(UNIT):
             item.add_marker(pytest.mark.disable_socket)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # thousands of tests and all modules stay: nobody looks through them again and again for garbage
 
 
 @pytest.hookimpl(tryfirst=True)

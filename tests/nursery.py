@@ -1,6 +1,7 @@
 """The process that forks services for tests (`tests/service.py`): one JSON line in, one number out."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from jitgate.app.main import run
 
 
 def main() -> None:
+    gc.freeze()  # shared with all that are forked: looking for garbage in it would copy it for each
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a developer's Ctrl-C is for pytest, which then closes our stdin
     for line in sys.stdin:
         told = json.loads(line)
