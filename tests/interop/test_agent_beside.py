@@ -1,5 +1,6 @@
 """An agent on a host that has another CA, list of revoked keys and host certificate already (invariant 31)."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -182,6 +183,24 @@ def test_the_doctor_says_what_sshd_really_does(host: LocalHost, service: Enrolle
     assert "missing or unsound: sshd refuses every key" in findings(host)
     (host.etc / "sshd_config.d/99-more.conf").write_text("NoSuchThing yes\n")
     assert "sshd does not accept its configuration" in findings(host)
+
+
+def test_whatever_users_make_of_their_file_of_keys_holds_nobody_up(host: LocalHost, service: Enroller):
+    """Joining, the doctor and the preview of `exclusive` look into homes as root."""
+    keys = host.etc.parent / "home/ubuntu/.ssh/authorized_keys"
+    keys.unlink()
+    os.mkfifo(keys)
+    users = {name: value for name, value in host.environment.items() if name != "PATH"}
+    done = join(host, service, environment=users)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "key(s)" not in findings(host) + agent(host, "exclusive", environment=users).stdout
+    keys.unlink()
+    keys.symlink_to(host.etc / "secret")
+    write(host, "secret", "root:nobody's business\n")
+    (host.etc / "secret").chmod(0o600)
+    done = doctor(host)
+    assert f"1 key(s) in {keys}" in done.stdout
+    assert "business" not in done.stdout + done.stderr
 
 
 def test_the_doctor_names_other_keys_files_and_ways_in(host: LocalHost):

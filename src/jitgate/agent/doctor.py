@@ -6,6 +6,7 @@ as it should be. `note`: nothing is wrong, but the owner should know.
 
 import os
 import pwd
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -248,9 +249,23 @@ def _static(sshd: Sshd, login: str, said: Effective, account: pwd.struct_passwd 
 
 
 def count_keys(path: Path) -> int:
-    """Lines of a file of keys that are not comments; 0 for one that cannot be read."""
+    """Lines of a file of keys that are not comments; 0 for one that cannot be read, and for what is no file.
+
+    Its user arranged what lies there, and root looks: a pipe has nobody at its other end, and to open a device may do
+    something. So what a name or a link leads to is asked for first (O_PATH opens nothing), and then that very thing is
+    opened. What the kernel makes up while it is read (/proc) has no size, and is left. Nothing of it is shown but this
+    number.
+    """
     try:
-        with path.open("rb") as stream:
+        there = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            found = os.fstat(there)
+            if not stat.S_ISREG(found.st_mode) or not found.st_size:
+                return 0
+            file = os.open(f"/proc/self/fd/{there}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        finally:
+            os.close(there)
+        with os.fdopen(file, "rb") as stream:
             lines = stream.read(_FILE_MAX).splitlines()
     except OSError:
         return 0
