@@ -6,7 +6,6 @@ revocation list is replaced without it, for it changes often and sshd reads it a
 
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from jitgate.agent import durable, revoked
 from jitgate.agent.held import Held
@@ -64,28 +63,6 @@ def check(done: "subprocess.CompletedProcess[str]") -> None:
         raise Unsafe(shown("; ".join(said), 250)[1:-1] or "the script ended without a word", code="install")
 
 
-def is_installed(held: Held) -> bool:
-    """Whether what is held is what stands in sshd's folder: keys, principals, certificate and drop-in, by content."""
-    try:
-        trust = held.host_trust()
-    except Error:
-        return False
-    folder = held.pins.sshd.folder
-    wanted = {
-        folder / "user_ca.pub": "\n".join(key.line() for key in trust.user_ca) + "\n",
-        folder / "host-cert.pub": trust.host_certificate.line() + "\n",
-    } | {
-        folder / "principals" / login: "".join(f"{login}@{scope}\n" for scope in trust.scopes) for login in trust.logins
-    }
-    there = {path.name for path in (folder / "principals").glob("*")}
-    return (
-        all(_text(path) == text for path, text in wanted.items())
-        and there == set(trust.logins)
-        and held.pins.sshd.drop_in.is_file()
-        and not (folder / "manifest.next").exists()
-    )
-
-
 def _first_list(held: Held) -> Sequence[str]:
     """The list for a host that has none yet, and whose list is in it."""
     sshd = held.pins.sshd
@@ -111,13 +88,6 @@ def remove(script: str, sshd: Sshd, *, words: bool = True) -> None:
 def forget(sshd: Sshd) -> None:
     """What a kill may have left beside our folder."""
     revoked.waiting(sshd).unlink(missing_ok=True)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace")
-    except OSError:
-        return ""
 
 
 def is_revoked_in_place(held: Held) -> bool:

@@ -83,16 +83,6 @@ class Fields:
     def fields(self, name: str) -> "Fields":
         return Fields(self._left.pop(name, None), f"{self._what}: {name}")
 
-    def mapping(self, name: str, most: int, length: int = 256) -> Mapping[str, str]:
-        """Text by text, at most so many and so long."""
-        value = self._left.pop(name, None)
-        if not isinstance(value, dict) or len(value) > most:
-            raise self.wrong(name)
-        for key, text in value.items():
-            if not isinstance(text, str) or len(text) > length or len(key) > length:
-                raise self.wrong(name)
-        return value
-
     def each(self, name: str, most: int, read: Callable[[object], T], *, least: int = 0) -> list[T]:
         """A list, each item read by `read`, which raises `BadInput`."""
         value = self._left.pop(name, None)

@@ -69,17 +69,13 @@ class _Agent:
     renewed_at: float = -RENEW_S
 
 
-async def _nothing(host: Host, report: Report) -> None:
-    _LOG.info("a report that nobody takes yet", extra={"host": host.name, "type": report.type})
-
-
 @dataclass(slots=True)
 class Agents:
     """`on_report`: takes what agents report of logins."""
 
     outside: Outside
     context: ssl.SSLContext
-    on_report: OnReport = _nothing
+    on_report: OnReport
     _open: dict[str, _Agent] = field(default_factory=dict)
     _tasks: Tasks = field(default_factory=lambda: Tasks(_LOG, "an agent's connection"))
     _shown: tuple[str, ...] = ()
@@ -111,9 +107,6 @@ class Agents:
     @property
     def count(self) -> int:
         return len(self._open)
-
-    def is_connected(self, host_id: str) -> bool:
-        return host_id in self._open
 
     async def dial(self, host_id: str, dial: Dial) -> None:
         """Ask a host's agent to dial back. `NotFound` when it is not connected here."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from jitgate.core.clock import HOUR, MINUTE, Micros
+from jitgate.core.clock import HOUR, Micros
 from jitgate.core.errors import BadInput, NotSignedIn
 from jitgate.core.ids import Random, is_id
 from jitgate.core.secret import Secret
@@ -21,9 +21,7 @@ TOKEN: Final = "jgv_"  # noqa: S105  # what every one begins with
 SECRET_ID: Final = "jgi_"  # noqa: S105  # as above
 TTL_DEFAULT: Final[Micros] = HOUR
 TTL_MAX: Final[Micros] = 8 * HOUR  # as a sign-in: one working day, then the way in is asked again
-ADMIN_TTL_MIN: Final[Micros] = MINUTE
 ISSUER: Final = "vault:"  # then the mount's id; no provider's issuer is called so, for theirs are addresses
-ROOT: Final = "root"
 _SECRET: Final = re.compile(r"jg[vi]_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _PATH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,31}){0,3}")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._@+-]{0,61}[a-z0-9])?")

@@ -20,8 +20,6 @@ from jitgate.ssh.pubkey import Algorithm, PublicKey
 class Keeper:
     """A keeper of the keys `a` and `b` that can be away."""
 
-    lets_out = False
-
     def __init__(self) -> None:
         self.away = False
         self.asked = 0

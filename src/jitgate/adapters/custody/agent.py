@@ -24,8 +24,6 @@ _KEYS_MAX: Final = 1024
 class Agent:
     """One agent, by its socket. A connection an act: one that was started again is found again."""
 
-    lets_out: Final = False
-
     def __init__(self, place: AgentPlace) -> None:
         self._place = place
 

@@ -24,8 +24,6 @@ _RSA_BITS = 3072
 class Folder:
     """`sealed`: what opens sealed files; with `sealing`, what is put here is sealed for it."""
 
-    lets_out = True
-
     def __init__(self, folder: Path, sealed: SealedPlace | None = None, *, sealing: bool = False) -> None:
         self._folder, self._sealed, self._sealing = folder, sealed, sealing
 

@@ -47,8 +47,6 @@ _LOST: Final = "is the token there? its own program says so (softhsm2-util --sho
 class Token:
     """One token, by its label. A session is opened when it is needed, and again after a failure."""
 
-    lets_out: Final = False
-
     def __init__(self, place: Pkcs11Place) -> None:
         self._place = place
         self._session: pkcs11.Session | None = None

@@ -29,11 +29,6 @@ class Custody(Protocol):
     `Unsafe` for one that a CA must not use, `BadInput` for what this keeper cannot do.
     """
 
-    @property
-    def lets_out(self) -> bool:
-        """Whether the private half can be had again."""
-        ...
-
     def key(self, name: str) -> SigningKey: ...
 
     def make(self, name: str, algorithm: Algorithm) -> PublicKey:

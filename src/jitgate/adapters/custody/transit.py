@@ -49,8 +49,6 @@ _Json = dict[str, Any]
 class Transit:
     """One engine and our token for it, read from its file each time: another program may keep it fresh."""
 
-    lets_out: Final = False
-
     def __init__(self, place: TransitPlace) -> None:
         self._place = place
         self._connection: http.client.HTTPConnection | None = None
