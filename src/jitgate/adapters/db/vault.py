@@ -1,15 +1,18 @@
 """Mounts, entries, tokens and secret ids of the Vault surface."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from jitgate.adapters.db.people import HOME_REALM
 from jitgate.adapters.db.vault_tables import vault_entry, vault_mount, vault_secret_id, vault_token
 from jitgate.core.clock import Micros
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.vault import Entry, Mount, MountKind, SecretId, VaultToken
+
+AT_ONCE: Final = 1000  # names in one statement: SQLite takes 32,766 values, PostgreSQL 65,535
 
 
 class Vault:
@@ -76,16 +79,17 @@ class Vault:
         row = self._c.execute(select(vault_token).where(vault_token.c.id == accessor)).one_or_none()
         return None if row is None else _token(row)
 
-    def tokens(self, now: Micros, *, person: str = "", mount: str = "", parent: str = "") -> list[VaultToken]:
-        """Those in force, of one person, mount or parent; of all without any."""
-        chosen = vault_token.c.ended_at.is_(None) & (vault_token.c.expires_at > now)
-        for column, value in (
-            (vault_token.c.person_id, person),
-            (vault_token.c.mount_id, mount),
-            (vault_token.c.parent_id, parent),
-        ):
+    def tokens(self, now: Micros, *, person: str = "", mount: str = "") -> list[VaultToken]:
+        """Those in force, of one person or mount; of all without any."""
+        chosen = _in_force(now)
+        for column, value in ((vault_token.c.person_id, person), (vault_token.c.mount_id, mount)):
             chosen = chosen & (column == value) if value else chosen
         return [_token(row) for row in self._c.execute(select(vault_token).where(chosen).order_by(vault_token.c.id))]
+
+    def count_tokens(self, now: Micros, person: str) -> int:
+        """Those of a person in force."""
+        mine = (vault_token.c.person_id == person) & _in_force(now)
+        return self._c.execute(select(func.count()).select_from(vault_token).where(mine)).scalar_one()
 
     def extend_token(self, accessor: str, expires_at: Micros) -> None:
         self._c.execute(update(vault_token).where(vault_token.c.id == accessor).values(expires_at=expires_at))
@@ -96,8 +100,19 @@ class Vault:
         fewer = update(vault_token).where(mine).values(uses_left=vault_token.c.uses_left - 1)
         return self._c.execute(fewer).rowcount == 1
 
-    def end_token(self, accessor: str, at: Micros) -> None:
-        self._c.execute(update(vault_token).where(vault_token.c.id == accessor).values(ended_at=at))
+    def end_tokens(self, accessors: Sequence[str], at: Micros) -> list[str]:
+        """End those of them that are in force, and all in force below them, however deep; what ended now, each once."""
+        ended: list[str] = []
+        column, level = vault_token.c.id, list(accessors)
+        while level:  # a generation at a time; what has ended is not in force, so nothing is met twice
+            found: list[str] = []
+            for first in range(0, len(level), AT_ONCE):
+                these = column.in_(level[first : first + AT_ONCE]) & _in_force(at)
+                ending = update(vault_token).where(these).values(ended_at=at).returning(vault_token.c.id)
+                found += self._c.scalars(ending)
+            ended += found
+            column, level = vault_token.c.parent_id, found
+        return ended
 
     def add_secret_id(self, secret: SecretId) -> None:
         names = ("id", "mount_id", "role", "secret_hash", "created_at", "expires_at", "uses_left")
@@ -130,6 +145,10 @@ class Vault:
         """Drop tokens and secret ids that ended or ran out before."""
         for table in (vault_token, vault_secret_id):
             self._c.execute(delete(table).where((table.c.ended_at < before) | (table.c.expires_at < before)))
+
+
+def _in_force(now: Micros) -> ColumnElement[bool]:
+    return vault_token.c.ended_at.is_(None) & (vault_token.c.expires_at > now)
 
 
 def _this(mount_id: str, kind: str, name: str) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person
-from jitgate.flow.vault.tokens import TERMS, Way, end_token, log_in, read_terms, terms_fields
+from jitgate.flow.vault.tokens import TERMS, Way, end_tokens, log_in, read_terms, terms_fields
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.oidc import LEEWAY, IdToken, claims_of, read_header, token_rules, verify_id_token
 from jitgate.identity.vault import Entry, check_entry_name
@@ -148,12 +148,11 @@ async def delete_role(outside: Outside, asked: Asked) -> Answer:
 
     def job(tx: Tx, holder: Holder) -> Answer:
         if tx.vault.remove_entry(mount.id, "jwt", asked.name):
-            now, why, persons = outside.clock(), "its role was deleted", set()
-            for token in tx.vault.tokens(now, mount=mount.id):
-                if not token.parent_id and token.meta.get("role") == asked.name:
-                    end_token(tx, outside, asked, holder, token, why)
-                    persons.add(token.person_id)
-            for person_id in sorted(persons):
+            now, why = outside.clock(), "its role was deleted"
+            given = [token for token in tx.vault.tokens(now, mount=mount.id) if not token.parent_id]
+            its = [token for token in given if token.meta.get("role") == asked.name]
+            end_tokens(tx, outside, asked, holder, its, why)
+            for person_id in sorted({token.person_id for token in its}):
                 end_grants_of(tx, person_id, holder.actor, now, why)
             tx.move_epoch()
             detail = (("path", asked.path), ("what", "jwt"))

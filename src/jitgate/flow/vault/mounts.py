@@ -12,7 +12,7 @@ from jitgate.core.text import check_reason
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, read, said, text, write
-from jitgate.flow.vault.tokens import end_token
+from jitgate.flow.vault.tokens import end_tokens
 from jitgate.grants.model import MOUNT_REALM
 from jitgate.identity.vault import Mount, MountKind, check_mount_path
 
@@ -73,8 +73,7 @@ async def unmount(outside: Outside, asked: Asked) -> Answer:
         if found is None:
             return NOTHING  # as Vault: whether there was one is not said
         tx.vault.remove_mount(found.id, now)
-        for token in tx.vault.tokens(now, mount=found.id):
-            end_token(tx, outside, asked, holder, token, "its mount was disabled")
+        end_tokens(tx, outside, asked, holder, tx.vault.tokens(now, mount=found.id), "its mount was disabled")
         for authority in tx.authorities.all():
             if authority.realm == found.realm and authority.kind is CaKind.MOUNT:
                 tx.authorities.set_phase(authority.id, Phase.RETIRED)

@@ -1,6 +1,6 @@
 """`auth/token`: what a token may do with itself and with others; an administrator's token."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from jitgate.policy.vault_acl import DEFAULT, ROOT
 from jitgate.policy.vault_role import seconds
 
 TOKENS_MAX: Final = 10_000  # of one person, in force at the same time
+GENERATIONS_MAX: Final = 32  # below a token that no other made
 META_MAX: Final = 16
 TERMS: Final = frozenset({"token_policies", "token_ttl", "token_max_ttl", "token_num_uses", "token_no_default_policy"})
 """What `read_terms` reads, by the names of today; a way in that takes older ones names them itself."""
@@ -124,7 +125,7 @@ def terms_fields(terms: Terms) -> dict[str, object]:
 def make_token(tx: Tx, outside: Outside, person: Person, terms: Terms, way: Way) -> tuple[VaultToken, Secret[str]]:
     """Inside a transaction: the row of a new token, and the token. Raises `Conflict` for one too many."""
     now = outside.clock()
-    if len(tx.vault.tokens(now, person=person.id)) >= TOKENS_MAX:
+    if tx.vault.count_tokens(now, person.id) >= TOKENS_MAX:
         raise Conflict(f"{person.name} has {TOKENS_MAX} tokens in force", "revoke some, or wait until they end")
     secret = new_secret(TOKEN, outside.random)
     until = now + min(terms.until or TTL_MAX, TTL_MAX)
@@ -272,7 +273,7 @@ async def revoke_self(outside: Outside, asked: Asked) -> Answer:
 
     def job(tx: Tx) -> Answer:
         holder = holder_of(tx, outside, asked)
-        end_token(tx, outside, asked, holder, holder.token, "revoked by itself")
+        end_tokens(tx, outside, asked, holder, [holder.token], "revoked by itself")
         return NOTHING
 
     return await outside.store.write(job)
@@ -286,7 +287,7 @@ async def revoke(outside: Outside, asked: Asked) -> Answer:
             token = _meant(tx, outside, asked)
         except BadInput:
             return NOTHING
-        end_token(tx, outside, asked, holder, token, "revoked")
+        end_tokens(tx, outside, asked, holder, [token], "revoked")
         return NOTHING
 
     return await write(outside, asked, job)
@@ -314,6 +315,8 @@ async def create(outside: Outside, asked: Asked) -> Answer:
         now, parent = outside.clock(), holder.token
         if parent.uses_left is not None:
             raise BadInput("a token with a number of uses makes no other", "log in, and use that token")
+        if _generation(tx, parent) >= GENERATIONS_MAX:
+            raise BadInput(f"a token of generation {GENERATIONS_MAX} makes no other", "log in, and use that token")
         if not holder.root and (more := sorted(set(wanted) - set(parent.policies))):
             raise Denied(f"child policies must be subset of parent: {', '.join(more)}", code="vault_policy")
         inherited = wanted or tuple(each for each in parent.policies if each != ROOT)
@@ -349,15 +352,25 @@ async def create(outside: Outside, asked: Asked) -> Answer:
     return await write(outside, asked, job)
 
 
-def end_token(tx: Tx, outside: Outside, asked: Asked, holder: Holder | None, token: VaultToken, why: str) -> None:
-    """Inside a transaction: the token and all below it sign nothing more."""
-    now = outside.clock()
-    for child in tx.vault.tokens(now, parent=token.id):
-        end_token(tx, outside, asked, holder, child, "its parent ended")
-    tx.vault.end_token(token.id, now)
+def end_tokens(
+    tx: Tx, outside: Outside, asked: Asked, holder: Holder | None, tokens: Sequence[VaultToken], why: str
+) -> None:
+    """Inside a transaction: these and all below them sign nothing more. Each that was in force gets one event."""
+    named = {token.id for token in tokens}
+    for accessor in tx.vault.end_tokens(sorted(named), outside.clock()):
+        detail = (("token", accessor), ("why", why if accessor in named else "its parent ended"))
+        tx.log.append(said(outside, EventType.VAULT_TOKEN_ENDED, holder, asked, *detail))
     tx.move_epoch()
-    detail = (("token", token.id), ("why", why))
-    tx.log.append(said(outside, EventType.VAULT_TOKEN_ENDED, holder, asked, *detail))
+
+
+def _generation(tx: Tx, token: VaultToken) -> int:
+    """How many tokens are above it; no more are counted than may be."""
+    for above in range(GENERATIONS_MAX):
+        parent = tx.vault.token(token.parent_id) if token.parent_id else None
+        if parent is None:
+            return above
+        token = parent
+    return GENERATIONS_MAX
 
 
 def _renew(tx: Tx, outside: Outside, asked: Asked, holder: Holder, token: VaultToken, *, itself: bool) -> Answer:

@@ -19,7 +19,7 @@ from jitgate.flow.sign_in import forgive
 from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
 from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person, person_of
-from jitgate.flow.vault.tokens import TERMS, Way, end_token, log_in, read_terms, terms_fields, with_changes
+from jitgate.flow.vault.tokens import TERMS, Way, end_tokens, log_in, read_terms, terms_fields, with_changes
 from jitgate.identity import passwords, throttle
 from jitgate.identity.model import Factor, Kind
 from jitgate.identity.throttle import ACCOUNT, ADDRESS, Throttled
@@ -136,8 +136,7 @@ def take_away(tx: Tx, outside: Outside, asked: Asked, holder: Holder, mount: Mou
     """Inside a transaction: what a mount's subject holds ends."""
     now: Micros = outside.clock()
     if (person := person_of(tx, mount, subject)) is not None:
-        for token in tx.vault.tokens(now, person=person.id):
-            end_token(tx, outside, asked, holder, token, why)
+        end_tokens(tx, outside, asked, holder, tx.vault.tokens(now, person=person.id), why)
         end_grants_of(tx, person.id, holder.actor, now, why)
     tx.move_epoch()
 
@@ -156,8 +155,9 @@ def _put(
 ) -> Answer:
     keep(tx, outside, mount.id, "user", name, body, USERS_MAX)
     person = person_of(tx, mount, name) if new_password else None
-    for token in tx.vault.tokens(outside.clock(), person=person.id) if person else ():
-        end_token(tx, outside, asked, holder, token, "its user has another password")
+    if person is not None:
+        tokens = tx.vault.tokens(outside.clock(), person=person.id)
+        end_tokens(tx, outside, asked, holder, tokens, "its user has another password")
     detail = (("path", asked.path), ("what", "password" if new_password else "user"))
     tx.log.append(said(outside, EventType.VAULT_WRITTEN, holder, asked, *detail))
     return Answer(warnings=warnings) if warnings else NOTHING
