@@ -138,6 +138,7 @@ def ssh(
         "GlobalKnownHostsFile": "none",
         "UpdateHostKeys": "no",
         "LogLevel": "ERROR",
+        "KexAlgorithms": "curve25519-sha256",  # the default's sntrup761 is slow, and no matter here
     }
     options += [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
     where = ["-p", str(host.port), f"{login}@{host.address}"]
