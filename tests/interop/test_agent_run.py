@@ -155,6 +155,18 @@ def test_ca_keys_change_with_the_trust_list(host: LocalHost, service: Enroller):
         assert not opens(host, "ubuntu", "ubuntu@host:web1")
 
 
+def test_a_replayed_trust_list_brings_no_key_back(host: LocalHost, service: Enroller):
+    old, newer = service.trust_envelope(), generate_ed25519()
+    with running(host, service):
+        service.list_keys(newer.public)
+        service.wait(lambda: service.acked(service.trust.version))
+        service.send(TrustSent(old))
+        service.wait(lambda: service.problem("refused_trust"))
+        assert service.acks[-1].have.trust == service.trust.version
+        assert not opens(host, "ubuntu", "ubuntu@host:web1")
+        assert opens(host, "ubuntu", "ubuntu@host:web1", ca=newer)
+
+
 def test_a_new_online_key_begins_its_versions_anew(host: LocalHost, service: Enroller):
     """Who had the old key for an hour may have used up all versions."""
     with running(host, service):
