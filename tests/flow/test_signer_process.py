@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -230,10 +231,13 @@ def test_keys_on_a_mount_that_cannot_be_written_are_enough(files):
 
 
 def test_two_services_do_not_share_a_list(files):
+    hasty = "from jitgate.app import signer; signer.PATIENCE_S = 0.5; from jitgate.app.main import main; main()"
+    second = replace(files, command=(sys.executable, "-I", "-c", hasty, "signer"))
+
     async def test() -> None:
         async with open_signer(files):
             with pytest.raises(Unreachable, match="another signer"):
-                async with open_signer(files):
+                async with open_signer(second):
                     pass
 
     run(test())
