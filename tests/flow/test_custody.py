@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,14 @@ from jitgate.ssh.private import SoftwareKey
 from jitgate.ssh.pubkey import Algorithm
 from jitgate.ssh.wire import Reader, put_string, put_uint32
 
+OFTEN = (
+    sys.executable,
+    "-I",
+    "-c",
+    "from jitgate.adapters.custody import keyring; keyring.CHECK_S = 1.0; from jitgate.app.main import main; main()",
+    "signer",
+)
+"""A signer that looks after a key that nobody asks for, as always, but soon."""
 USER = f"agent:{public('user').fingerprint}"
 
 
@@ -106,7 +116,7 @@ def test_an_agent_that_ends_and_comes_back(files):
             assert "no agent at" in refusals(held)[USER]
             await host_key_signs(signer)
 
-        run(files, test)
+        run(replace(files, command=OFTEN), test)
 
 
 def test_a_keeper_that_is_away_at_the_start_is_waited_for_while_others_sign(files, tmp_path):
