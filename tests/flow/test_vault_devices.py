@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.vault_world import LINE, PASSWORD, Vault, open_vault
+from tests.vault_world import ARTICLE, LINE, PASSWORD, Vault, open_vault
 from tests.world import World
 
 from jitgate.adapters.vault_audit import audit_files
@@ -32,13 +33,13 @@ async def test_every_request_is_a_line_without_a_secret(world: World, tmp_path: 
     (file,) = folder.iterdir()
     assert (file.name, file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == ("audit.log", 0o600, 0o700)
     text = file.read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
-    paths = [line["request"]["path"] for line in lines]
-    assert paths[-3:] == ["ssh/sign/user-role", "ssh/roles/user-role", "ssh/roles/user-role"]
-    assert (lines[-3]["request"]["data"]["valid_principals"], lines[-3]["error"]) == ("root", "")
-    assert lines[-3]["auth"]["display_name"] == "userpass-testuser"
-    assert [line["error"] for line in lines[-2:]] == ["permission denied", "permission denied"]
-    assert lines[-1]["auth"] == {}
+    told = lines(file)
+    paths = [line["request"]["path"] for line in told]
+    assert paths[-3:] == ["ssh/sign/user-role", "ssh/roles/user-role", ""]
+    assert (told[-3]["request"]["data"]["valid_principals"], told[-3]["error"]) == ("root", "")
+    assert told[-3]["auth"]["display_name"] == "userpass-testuser"
+    assert [line["error"] for line in told[-2:]] == ["permission denied", "permission denied"]
+    assert told[-1]["auth"] == {}
     for secret in (PASSWORD, token, vault.root, LINE.split()[1]):
         assert secret not in text
 
@@ -73,13 +74,138 @@ def test_the_file_is_in_its_folder_and_no_link(tmp_path: Path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-async def test_a_full_disk_hinders_nobody(world: World, tmp_path: Path):
-    """What decides is in the log itself; a device's file is a rendering."""
-    vault = await opened(world, tmp_path / "audit")
+async def enabled(world: World, folder: Path) -> tuple[Vault, Path]:
+    """A device, after the line that enabled it; and its file."""
+    vault = await opened(world, folder)
     await vault.ok("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": "/x/audit.log"}})
+    return vault, folder / "audit.log"
 
-    def full(_name: str, _line: bytes) -> None:
-        raise OSError(28, "No space left on device")
+
+def lines(file: Path, after: int = 0) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()[after:]]
+
+
+@pytest.mark.databases
+async def test_a_stranger_fills_no_disk(world: World, tmp_path: Path):
+    """Nor do those whose token has ended, or who guess: the first refusal of an address in a minute is a line."""
+    vault, file = await enabled(world, tmp_path / "audit")
+    token = await vault.user()
+    await vault.ok("PUT", "auth/token/revoke-self", {}, token)
+    told = len(lines(file))
+    long = {"valid_principals": "A" * 60_000, "ttl": "B" * 1000, "password": "x", "public_key": LINE}
+    for who in ("", "jgv_none", token) * 3:
+        for method, path in (
+            ("PUT", "ssh/sign/x"),
+            ("PUT", "ssh/sign/" + "x" * 150),
+            ("GET", "sys/audit"),
+            ("PUT", "none/such"),
+            ("PUT", "auth/userpass/login/testuser"),
+            ("PUT", "auth/userpass/login/" + "x" * 150),
+            ("PATCH", "ssh/sign/x"),
+        ):
+            assert (await vault.send(method, path, long, who)).status >= 400
+        for path in ("sys/health", "sys/leader", "sys/seal-status", "ssh/public_key"):
+            assert (await vault.send("GET", path, None, who)).status == 200
+    (line,) = lines(file, told)
+    assert (line["auth"], line["request"]["path"], line["request"]["data"]) == ({}, "", {})
+    assert len(await world.events("vault.refused")) == 1
+    world.outside.floods.take_due(world.clock(), everything=True)  # as every minute
+    for _ in range(3):
+        await vault.send("PUT", "ssh/sign/x", long, "")
+    assert len(lines(file, told)) == 2
+
+
+@pytest.mark.databases
+async def test_a_token_fills_no_disk_either(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Fields are cut, refusals count for the rate, and a token opens no way round by a way in."""
+    vault, file = await enabled(world, tmp_path / "audit")
+    token = await vault.user(policies="ssh-access,makers")
+    makers = 'path "auth/token/create" { capabilities = ["update"] }'
+    await vault.ok("PUT", "sys/policies/acl/makers", {"policy": makers})
+    told = len(lines(file))
+    await vault.sign(token=token, valid_principals="A" * 60_000)
+    await vault.sign(token=token, valid_principals=["A"] * 4000, ttl={"x": "A" * 30_000})
+    await vault.send("PUT", "auth/token/create", {"policies": [f"p{at}" for at in range(64)]}, token)
+    for raw in file.read_text().splitlines()[told:]:
+        assert len(raw) < 1500
+    assert [each["auth"]["display_name"] for each in lines(file, told)] == ["userpass-testuser"] * 3
+    monkeypatch.setattr("jitgate.flow.rates.BURST", 8)  # three are taken
+    for _ in range(30):
+        assert (await vault.send("GET", "sys/mounts", None, token)).status in (403, 429)
+    assert len(lines(file, told)) == 3 + 5  # what the rate gives; the first refusal in the log was one of them
+    for _ in range(30):
+        assert (await vault.send("PUT", "auth/userpass/login/testuser", {"wrong": "A" * 9000}, token)).status == 400
+    assert len(lines(file, told)) == 3 + 5
+
+
+@pytest.mark.databases
+async def test_a_login_is_a_line(world: World, tmp_path: Path):
+    vault, file = await enabled(world, tmp_path / "audit")
+    token = await vault.user()
+    await vault.ok("PUT", "auth/token/revoke-self", {}, token)
+    login, left = lines(file)[-2:]
+    assert (login["request"]["path"], login["error"]) == ("auth/userpass/login/testuser", "")
+    assert (left["request"]["path"], left["auth"]["display_name"]) == ("auth/token/revoke-self", "userpass-testuser")
+
+
+@pytest.mark.databases
+async def test_nothing_is_done_that_no_device_is_told(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As Vault; a file that is as large as it may get is one that cannot be written, until it is moved away."""
+    vault, file = await enabled(world, tmp_path / "audit")
+    token, size = await vault.user(), file.stat().st_size
+    monkeypatch.setattr("jitgate.adapters.vault_audit.FILE_MAX", size)
+    before = await world.size()
+    for method, path, body, who in (
+        ("PUT", "ssh/sign/user-role", {"public_key": LINE}, token),
+        ("PUT", "ssh/roles/other", ARTICLE, None),
+        ("PUT", "auth/userpass/login/testuser", {"password": PASSWORD}, ""),
+        ("DELETE", "sys/audit/file", None, None),
+    ):
+        answer = await vault.send(method, path, body, who)
+        assert (answer.status, "no audit device" in answer.json["errors"][0]) == (500, True)
+    assert (await vault.send("GET", "sys/health", None, "")).status == 200
+    assert (await vault.refused("GET", "sys/mounts", None, ""))[0] == 403
+    assert [each["type"] for each in await world.events(after=before)] == ["vault.refused"]
+    assert file.stat().st_size == size
+    file.rename(tmp_path / "audit.log.1")
+    assert (await vault.sign(token=token)).status == 200
+    assert len(lines(file)) == 1
+
+
+async def test_one_device_that_is_told_is_enough(world: World, tmp_path: Path):
+    vault, _ = await enabled(world, tmp_path / "audit")
+    await vault.ok("PUT", "sys/audit/second", {"type": "file", "options": {"file_path": "/x/second.log"}})
+    told: list[bytes] = []
+
+    def one_is_full(name: str, line: bytes) -> None:
+        if name == "audit.log":
+            raise OSError(28, "No space left on device")
+        told.append(line)
+
+    world.change(vault_audit=one_is_full)
+    assert (await vault.sign()).status == 200
+    assert len([line for line in told if line]) == 1
+
+
+async def test_a_certificate_that_no_device_was_told_of_is_not_handed_out(world: World, tmp_path: Path):
+    """The disk fills up between the look at it and the line."""
+    vault, _ = await enabled(world, tmp_path / "audit")
+
+    def full(_name: str, line: bytes) -> None:
+        if line:
+            raise OSError(28, "No space left on device")
 
     world.change(vault_audit=full)
-    assert (await vault.sign()).status == 200
+    answer = await vault.sign()
+    assert (answer.status, list(answer.json)) == (500, ["errors"])
+
+
+def test_a_disk_without_room_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    append = audit_files(tmp_path)
+    append("a.log", b"x\n")
+    append("a.log", b"")
+    monkeypatch.setattr("jitgate.adapters.vault_audit.SPARE", 1 << 62)
+    for line in (b"", b"y\n"):
+        with pytest.raises(OSError, match="No space"):
+            append("a.log", line)
+    assert (tmp_path / "a.log").read_bytes() == b"x\n"

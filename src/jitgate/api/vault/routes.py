@@ -39,6 +39,15 @@ class Route:
     records: bool = False
     """Its own refusals, as what they are."""
 
+    @property
+    def way_in(self) -> bool:
+        return self.access == "anyone" and self.operation == "write"
+
+    @property
+    def told(self) -> bool:
+        """To audit devices: all but what everybody may read, as often as they like."""
+        return self.access != "anyone" or self.way_in
+
 
 def _route(operations: str, path: str, access: Access, act: Act, under: str = "", **more: Any) -> list[Route]:  # noqa: ANN401  # Route's own
     pattern = re.compile(re.escape(path).replace("NAME", _NAME).replace("REST", _REST))

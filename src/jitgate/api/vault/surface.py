@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -22,7 +23,7 @@ from jitgate.core.errors import BadInput, Denied, Error, NotFound, NotSignedIn, 
 from jitgate.core.secret import Secret
 from jitgate.flow.outside import Outside
 from jitgate.flow.vault import devices
-from jitgate.flow.vault.asking import Answer, Asked, Operation, let_in, record_refusal
+from jitgate.flow.vault.asking import Answer, Asked, Holder, Operation, let_in, record_refusal, who
 from jitgate.flow.vault.mounts import mount_at
 from jitgate.identity.vault import MountKind
 
@@ -56,24 +57,39 @@ class VaultSurface:
 
     async def _answer(self, request: Request) -> Response:
         asked: Asked | None = None
-        recorded = False
+        route: Route | None = None
+        holder: Holder | None = None
         try:
             asked = _asked(request, await _body(request))
             route, asked = await self._routed(asked)
             if route.access != "anyone":
-                asked = await let_in(self._outside, asked, by_policy=route.access == "policy")
-            recorded = route.records
+                asked, holder = await let_in(self._outside, asked, by_policy=route.access == "policy")
+            if route.told:
+                await devices.check(self._outside)
             answer = await route.act(self._outside, asked)
+            if route.told:
+                await devices.tell(self._outside, asked, holder)
         except ClientDisconnect:
             return Response(status_code=400)
         except Error as error:
             if asked is not None:
-                if isinstance(error, NotSignedIn | Denied | TooMany) and not recorded:
-                    await record_refusal(self._outside, asked, error)
-                await devices.tell(self._outside, asked, error=error.what)
+                await self._record(asked, route, holder, error)
             return _refused(error)
-        await devices.tell(self._outside, asked)
         return _said(answer, str(request.scope.get("jitgate.request_id", "")))
+
+    async def _record(self, asked: Asked, route: Route | None, holder: Holder | None, error: Error) -> None:
+        """A no in the log, unless its route did that, and to the audit devices."""
+        way_in = route is not None and route.way_in
+        refused = isinstance(error, NotSignedIn | Denied | TooMany) or (way_in and isinstance(error, BadInput))
+        first = holder is not None and route is not None and route.records
+        if refused and not first:
+            first = await record_refusal(self._outside, asked, error)
+        if route is not None and not route.told:
+            return
+        if holder is None and not way_in:
+            holder = await who(self._outside, asked)
+        with suppress(Error):  # the answer is no already
+            await devices.tell(self._outside, asked, holder, error=error, first=first)
 
     async def _routed(self, asked: Asked) -> tuple[Route, Asked]:
         """Raises `NotSignedIn` for a stranger at a path that is none: what is mounted where is not for them."""
@@ -167,6 +183,8 @@ def _refused(error: Error) -> Response:
         status = 400  # as Vault: what was asked is wrong, not who asks
     elif error.code == "vault_operation":
         status = 405
+    elif error.code == "vault_audit":
+        status = 500  # as Vault: nothing is done unaudited
     words = f"{error.what}; {error.hint}" if error.hint and error.what else error.what
     response = JSONResponse({"errors": [words] if words else []}, status)
     if (retry_after := getattr(error, "retry_after", None)) is not None:

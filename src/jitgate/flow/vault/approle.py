@@ -10,7 +10,7 @@ from jitgate.core.errors import BadInput, Denied, Error, NotFound
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.sign_in import forgive
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
 from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person
 from jitgate.flow.vault.tokens import TERMS, Way, log_in, read_terms, terms_fields, uses_of, with_changes
@@ -64,9 +64,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
 
     answer = await outside.store.write(job)
     if answer is None:
-        error = BadInput("invalid role or secret ID", code="vault_login")
-        await record_refusal(outside, asked, error)
-        raise error
+        raise BadInput("invalid role or secret ID", code="vault_login")
     return answer
 
 

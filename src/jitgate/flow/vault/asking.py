@@ -99,13 +99,20 @@ def holder_of(tx: Tx, outside: Outside, asked: Asked) -> Holder:
 def allowed(tx: Tx, outside: Outside, asked: Asked) -> Holder:
     """The holder, if their policies allow the request now. Raises `NotSignedIn`, `Denied`."""
     holder = holder_of(tx, outside, asked)
+    if (refused := _refusal(tx, asked, holder)) is not None:
+        raise refused
+    return holder
+
+
+def _refusal(tx: Tx, asked: Asked, holder: Holder) -> Denied | None:
+    """What the holder's policies have against the request, as they are now."""
     if holder.root:
-        return holder
+        return None
     found = capabilities(rules_of(tx, holder.token.policies), asked.path, listing=asked.operation == "list")
     needed = _NEEDS.get(asked.operation) or (("update", "create") if asked.new(tx) else ("update",))
     if not found & set(needed) or (asked.sudo and "sudo" not in found):
-        raise Denied("permission denied", f"no policy of the token allows it on {asked.path}", code="vault_policy")
-    return holder
+        return Denied("permission denied", f"no policy of the token allows it on {asked.path}", code="vault_policy")
+    return None
 
 
 def rules_of(tx: Tx, names: tuple[str, ...]) -> list[tuple[Rule, ...]]:
@@ -128,17 +135,25 @@ async def write(outside: Outside, asked: Asked, job: Callable[[Tx, Holder], T]) 
     return await outside.store.write(lambda tx: job(tx, allowed(tx, outside, asked)))
 
 
-async def let_in(outside: Outside, asked: Asked, *, by_policy: bool) -> Asked:
-    """Before anything is said of what was sent: the token, what its policies allow (which the act asks again), its
-    number of uses, its person's rate. The request as it goes on. Raises `NotSignedIn`, `Denied`, `TooMany`.
+async def let_in(outside: Outside, asked: Asked, *, by_policy: bool) -> tuple[Asked, Holder]:
+    """Before anything is said of what was sent: the token, its person's rate (which what is refused counts for too),
+    what its policies allow, its number of uses. The request as it goes on, and for the record who made it: the act
+    asks both again. Raises `NotSignedIn`, `Denied`, `TooMany`.
     """
-    holder = await outside.store.read(lambda tx: (allowed if by_policy else holder_of)(tx, outside, asked))
+
+    def job(tx: Tx) -> tuple[Holder, Denied | None]:
+        holder = holder_of(tx, outside, asked)
+        return holder, _refusal(tx, asked, holder) if by_policy else None
+
+    holder, refused = await outside.store.read(job)
     outside.rates.take(holder.person.id, outside.clock())
+    if refused is not None:
+        raise refused
     if holder.token.uses_left is None:
-        return asked
+        return asked, holder
     if not await outside.store.write(lambda tx: tx.vault.use_token(holder.token.id)):
         raise NotSignedIn("permission denied", "log in again", code="vault_token")
-    return replace(asked, counted=True)
+    return replace(asked, counted=True), holder
 
 
 def said(
@@ -170,21 +185,29 @@ def said(
     )
 
 
-async def record_refusal(outside: Outside, asked: Asked, error: Error) -> None:
-    """A decision's no. Those of one address, or of one token's person, are counted after the first of a minute."""
+async def who(outside: Outside, asked: Asked) -> Holder | None:
+    """Whose token is in force, for the record; None: a stranger's."""
 
-    def holder(tx: Tx) -> Holder | None:
+    def job(tx: Tx) -> Holder | None:
         try:
             return holder_of(tx, outside, asked)
         except Error:
             return None
 
-    known = await outside.store.read(holder)
+    return await outside.store.read(job)
+
+
+async def record_refusal(outside: Outside, asked: Asked, error: Error) -> bool:
+    """A decision's no. Those of one address, or of one token's person, are counted after the first of a minute: whether
+    it was the first."""
+    known = await who(outside, asked)
     path = asked.path if known else ""  # a stranger's words are not kept
     detail = (("code", error.code), ("operation", asked.operation), ("path", path))
     event = said(outside, EventType.VAULT_REFUSED, known, asked, *detail)
-    if outside.floods.is_first(asked.source, event.type, event.time, event.actor):
+    first = outside.floods.is_first(asked.source, event.type, event.time, event.actor)
+    if first:
         await outside.store.write(lambda tx: tx.log.append(event))
+    return first
 
 
 def text(asked: Asked, name: str, default: str = "") -> str:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -16,15 +16,16 @@ from jitgate.audit.events import EventType
 from jitgate.audit.query import Query
 from jitgate.audit.show import as_json
 from jitgate.core.clock import DAY, rfc3339
-from jitgate.core.errors import BadInput, Error
+from jitgate.core.errors import BadInput, Error, TooMany, Unreachable
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, holder_of, only, read, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
 from jitgate.identity.vault import Entry, check_mount_path
 
 _LOG = logging.getLogger("jitgate.vault")
 DEVICES_MAX: Final = 8
 RECENT: Final = 20
+SHOWN_MAX: Final = 200  # characters of one field
 _FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(?:log|json)")  # so that no other file is appended to
 _SHOWN: Final = frozenset({"valid_principals", "ttl", "cert_type", "type", "description", "default_user"})
 """Fields of a request that are written in clear; all others are left out."""
@@ -107,28 +108,47 @@ async def activity(outside: Outside, asked: Asked) -> Answer:
     return await read(outside, asked, job)
 
 
-async def tell(outside: Outside, asked: Asked, *, error: str = "") -> None:
-    """One line for this request in the file of each device. Never raises: the log of what was decided is another."""
-    if outside.vault_audit is None:
+async def check(outside: Outside) -> None:
+    """Before an act. `Unreachable` where there are devices and none can be written: what is not told is not done."""
+    if outside.vault_audit is not None:
+        _append(outside.vault_audit, await outside.store.read(_files), b"")
+
+
+async def tell(
+    outside: Outside, asked: Asked, holder: Holder | None, *, error: Error | None = None, first: bool = False
+) -> None:
+    """One line for this request in the file of each device. `Unreachable` where there are some and none took it.
+
+    `holder` None: a stranger, of whose words none are kept. What they or somebody too fast are refused is a line only
+    where it is the `first`, which the log has too: so nobody fills a disk who may do nothing.
+    """
+    if outside.vault_audit is None or (error and not first and (holder is None or isinstance(error, TooMany))):
         return
-    try:
-        lines = await outside.store.read(lambda tx: _line(tx, outside, asked, error))
-    except Error:
-        return
-    for file, line in lines:
+    line = json.dumps(_entry(outside, asked, holder, error), separators=(",", ":")).encode() + b"\n"
+    _append(outside.vault_audit, await outside.store.read(_files), line)
+
+
+def _files(tx: Tx) -> list[str]:
+    return [str(each.body["file"]) for each in tx.vault.entries("", "device")]
+
+
+def _append(append: Callable[[str, bytes], None], files: list[str], line: bytes) -> None:
+    """As Vault: one device that takes it is enough."""
+    taken = not files
+    for file in files:
         try:
-            outside.vault_audit(file, line)
+            append(file, line)
+            taken = True
         except OSError as problem:
             _LOG.warning("an audit device's file could not be written", extra={"problem": str(problem.strerror)})
+    if not taken:
+        raise Unreachable("no audit device can be written", "make room, or move its file away", code="vault_audit")
 
 
-def _line(tx: Tx, outside: Outside, asked: Asked, error: str) -> list[tuple[str, bytes]]:
-    devices = tx.vault.entries("", "device")
-    if not devices:
-        return []
+def _entry(outside: Outside, asked: Asked, holder: Holder | None, error: Error | None) -> dict[str, object]:
     auth: dict[str, object] = {}
-    try:
-        holder = holder_of(tx, outside, asked)
+    data: dict[str, object] = {}
+    if holder is not None:
         token = holder.token
         auth = {
             "accessor": token.id,
@@ -136,25 +156,29 @@ def _line(tx: Tx, outside: Outside, asked: Asked, error: str) -> list[tuple[str,
             "entity_id": token.person_id,
             "policies": list(token.policies),
         }
-    except Error:
-        pass
-    data: dict[str, object] = {key: asked.data[key] for key in sorted(asked.data) if key in _SHOWN}
-    if isinstance(key := asked.data.get("public_key"), str):
-        data["public_key"] = "sha256:" + hashlib.sha256(key.encode()).hexdigest()
-    entry = {
+        data = {key: _cut(asked.data[key]) for key in sorted(asked.data) if key in _SHOWN}
+        if isinstance(key := asked.data.get("public_key"), str):
+            data["public_key"] = "sha256:" + hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+    return {
         "time": rfc3339(outside.clock()),
         "type": "response",
         "auth": auth,
         "request": {
             "operation": "update" if asked.operation == "write" else asked.operation,
-            "path": asked.path,
+            "path": "" if error and holder is None else asked.path,
             "remote_address": asked.source,
             "data": data,
         },
-        "error": error,
+        "error": _cut(error.what) if error else "",
     }
-    line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-    return [(str(each.body["file"]), line) for each in devices]
+
+
+def _cut(value: object) -> str:
+    """As it may stand in a line: texts cut, several of them joined; other things than texts and numbers left out."""
+    if isinstance(value, list):
+        value = ",".join(each for each in value if isinstance(each, str))
+    words = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
+    return words if len(words) <= SHOWN_MAX else words[:SHOWN_MAX] + "…"
 
 
 def _shown(found: Entry) -> dict[str, object]:

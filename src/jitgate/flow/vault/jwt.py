@@ -16,7 +16,7 @@ from jitgate.flow.elsewhere import Provider
 from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
 from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person
 from jitgate.flow.vault.tokens import TERMS, Way, end_tokens, log_in, read_terms, terms_fields
@@ -30,11 +30,10 @@ ROLE: Final = TERMS | {"role_type", "bound_audiences", "bound_subject", "bound_c
 
 
 async def login(outside: Outside, asked: Asked) -> Answer:
-    """Raises `TokenRefused`, `Denied`, `BadInput`; each is counted and recorded."""
+    """Raises `BadInput`, whatever was wrong with what was sent."""
     try:
         return await _login(outside, asked)
     except (BadInput, Denied, NotSignedIn) as error:
-        await record_refusal(outside, asked, error)
         raise BadInput(error.what, error.hint, code=error.code) from None
 
 

@@ -16,7 +16,7 @@ from jitgate.flow.grants import end_grants_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.sign_in import forgive
-from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, record_refusal, said, text, write
+from jitgate.flow.vault.asking import NOTHING, Answer, Asked, Holder, only, read, said, text, write
 from jitgate.flow.vault.entries import entry_of, keep
 from jitgate.flow.vault.holders import holder_person, person_of
 from jitgate.flow.vault.tokens import TERMS, Way, end_tokens, log_in, read_terms, terms_fields, with_changes
@@ -65,9 +65,7 @@ async def login(outside: Outside, asked: Asked) -> Answer:
 
     answer = await outside.store.write(job)
     if answer is None:
-        error = BadInput("invalid username or password", code="vault_login")
-        await record_refusal(outside, asked, error)
-        raise error
+        raise BadInput("invalid username or password", code="vault_login")
     return answer
 
 
