@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import traceback
+from importlib import import_module
 
 import psycopg as psycopg  # noqa: PLC0414  # so is this, which a service on SQLite does without
 import sqlalchemy.dialects.postgresql.psycopg as _dialect  # noqa: F401
@@ -39,6 +40,9 @@ def start(start: str, log: str, environment: dict[str, str]) -> int:
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(0, 1)
         sys.stdin = open(0)  # noqa: SIM115  # the parent's lines are not ours
+        for name, value in json.loads(environment.get("TEST_CONSTANTS", "{}")).items():
+            module, _, constant = name.rpartition(".")
+            setattr(import_module(module), constant, value)
         status = run(["serve", "--config", start])
     except BaseException:  # noqa: BLE001  # shown where a test looks for it
         traceback.print_exc()

@@ -89,7 +89,10 @@ class Service:
         return self.settings.state
 
     def start(self, **environment: str) -> None:
-        """Returns when the service says that it is ready, as systemd would be told."""
+        """Returns when the service says that it is ready, as systemd would be told.
+
+        `TEST_CONSTANTS` is a JSON table of numbers in its modules that a test does not want to wait for.
+        """
         ready = self.folder / "notify"
         ready.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
