@@ -269,12 +269,14 @@ def _wait_until_it_listens(host: LocalHost, times: int, what: str) -> None:
 def _descendants(pid: int) -> list[int]:
     """The processes below `pid`. A session's shell has a session of its own: killing the group would miss it."""
     children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for each in Path("/proc").iterdir():
+        if not each.name.isdecimal():
+            continue
         try:
-            parent = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+            parent = int((each / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
         except OSError:  # ended while we looked
             continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
+        children.setdefault(parent, []).append(int(each.name))
     found = list(children.get(pid, []))
     for child in found:  # grows while it is walked
         found += children.get(child, [])
