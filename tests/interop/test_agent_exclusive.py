@@ -92,10 +92,12 @@ def test_beside_another_ca_that_one_stops_too(host: LocalHost, service: Enroller
 def running_as(words: str) -> list[int]:
     """Processes whose command line has these words."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for each in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if words in file.read_bytes().replace(b"\0", b" ").decode(errors="replace"):
-                found.append(int(file.parent.name))
+            if each.name.isdecimal() and words in (each / "cmdline").read_bytes().replace(b"\0", b" ").decode(
+                errors="replace"
+            ):
+                found.append(int(each.name))
     return found
 
 
