@@ -2,13 +2,23 @@
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
 SECRET_WORDS = frozenset({"password", "token", "code", "secret", "authorization", "seed"})
 
 
 def set_up_logs(level: str) -> None:
+    # structlog loads rich where it is installed, 4 MB, for tracebacks of a kind that is not shown here
+    rich = sys.modules.get("rich")
+    sys.modules["rich"] = None  # type: ignore[assignment]  # how importing is told that there is none
+    import structlog  # noqa: PLC0415  # as said above
+
+    del sys.modules["rich"]
+    if rich:
+        sys.modules["rich"] = rich
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -34,6 +44,6 @@ def set_up_logs(level: str) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
-def _without_secrets(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _without_secrets(_logger: object, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
     """A second net: our own code passes secrets as `Secret`, which never shows itself."""
     return {name: "***" if name in SECRET_WORDS else value for name, value in line.items()}
