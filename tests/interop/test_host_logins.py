@@ -190,12 +190,13 @@ class Machine:
         """Nobody is in, and nothing is reported."""
         for each in self._clients:
             each.kill()
-            each.communicate()
-        self._clients.clear()
         for entry in Path("/proc").iterdir():  # of this namespace: nobody else's are here
             with suppress(OSError):
                 if entry.name.isdecimal() and entry.stat().st_uid in USERS.values():
                     os.kill(int(entry.name), signal.SIGKILL)
+        for each in self._clients:  # now that a shared connection's other end has gone, which holds their pipes
+            each.communicate()
+        self._clients.clear()
         known = self.folder / "agent/logins.json"
         until(lambda: not known.exists() or not json.loads(known.read_text())["seen"])
         told = self.service.revoke(ended_grants=(), ended_sessions=()).version
@@ -333,10 +334,16 @@ def test_inside_a_grants_end_ends_its_logins_and_nothing_else(host: Machine):
     keys = host.folder / "home/ubuntu/.ssh/authorized_keys"
     keys.write_text(OWNER.public.line() + "\n")
     deploy = host.certified("dora", "deploy", other, 53)
-    host.start(theirs, "ubuntu", f"tmux -L theirs new-session -d 'sleep {kept['other tmux']}'; sleep {kept['other']}")
+    host.start(
+        theirs,
+        "ubuntu",
+        f"TMUX_TMPDIR=~ tmux -L theirs new-session -d 'sleep {kept['other tmux']}'; sleep {kept['other']}",
+    )
     host.start(static, "ubuntu", f"sleep {kept['static']}")
     host.start(deploy, "deploy", f"sleep {kept['deploy']}")
-    host.start(mine, "ubuntu", f"tmux -L mine new-session -d 'sleep {ended['tmux']}'; sleep {ended['shell']}")
+    host.start(
+        mine, "ubuntu", f"TMUX_TMPDIR=~ tmux -L mine new-session -d 'sleep {ended['tmux']}'; sleep {ended['shell']}"
+    )
     host.start(
         mine, "ubuntu", f"{FORKED.format(mark=ended['daemon'])}; nohup sleep {ended['nohup']} >/dev/null & sleep 1"
     )
@@ -376,6 +383,66 @@ def test_inside_a_detached_process_is_ended_after_its_connection(host: Machine):
     host.end_grant(grant)
     until(lambda: not alive(mark))
     assert host.reported("logout")["why"] == "its grant ended"
+
+
+HOPPER = """
+import ctypes, os, signal, time
+libc = ctypes.CDLL(None)
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.closerange(0, 3)
+open(__file__ + ".began", "w")
+fork, leave, clock, until = libc.fork, libc._exit, time.time, time.time() + {seconds}
+if fork():
+    leave(0)
+os.setsid()
+while clock() < until:
+    if fork():
+        leave(0)
+os.execlp("sleep", "sleep", "{mark}")
+"""
+
+
+@inside
+def test_inside_what_forks_and_exits_without_a_pause_is_ended(host: Machine):
+    """It is dead before a walk over /proc comes to it, and would settle once its login counts as gone."""
+    grant, mark, settled = a_grant(), "70700", host.folder / "home/deploy/hopper.py"
+    settled.write_text(HOPPER.format(seconds=6, mark=mark))
+    host.start(host.certified("mallory", "deploy", grant, 131), "deploy", f"python3 -I -S {settled} & sleep 70701")
+    host.reported("login")
+    until(settled.with_name("hopper.py.began").exists)
+    host.end_grant(grant)
+    assert host.reported("logout")["all_gone"]
+    time.sleep(7)
+    assert not alive(mark)
+
+
+@inside
+def test_inside_what_a_login_that_was_over_left_ends_with_its_grant(host: Machine):
+    """The session is long over, and so it was said; what had hidden is found by the audit session when it settles."""
+    grant, mark, settled = a_grant(), "70800", host.folder / "home/deploy/hopper.py"
+    settled.write_text(HOPPER.format(seconds=3, mark=mark))
+    command = f"python3 -I -S {settled} </dev/null >/dev/null 2>&1 &"
+    host.run(host.certified("mallory", "deploy", grant, 132), "deploy", command)
+    host.reported("login")
+    until(lambda: bool(alive(mark)))
+    host.end_grant(grant)
+    until(lambda: not alive(mark))
+
+
+@inside
+def test_inside_a_login_that_is_over_in_no_time_is_known_by_its_marks(host: Machine):
+    """What it leaves is found, though the agent looks every two seconds only."""
+    grant, mark = a_grant(), "70900"
+    host.run(
+        host.certified("alice", "ubuntu", grant, 133), "ubuntu", f"setsid sleep {mark} </dev/null >/dev/null 2>&1 &"
+    )
+    host.reported("login")
+    time.sleep(3)
+    assert alive(mark)
+    host.end_grant(grant)
+    until(lambda: not alive(mark))
 
 
 @inside

@@ -3,7 +3,8 @@
 A login ends here when it was made by a certificate of the realm's user CA and its grant has ended or the certificate
 was revoked, by the bundle that is in force; and when the service names this very login, by the id that this agent gave
 it and its port, in a bundle that has not run out. Nothing else ends anybody. What is ended is the login's own processes
-(processes.py), also when its connection has gone and only something that detached itself is left.
+(processes.py), also when its connection has gone and only something that detached itself is left. A login that is over
+is still known: an audit session is one login's for as long as the machine runs, and what shows up in it ends as well.
 
 What is known survives a restart of the agent (`logins.json`), not one of the machine: process numbers are new then.
 """
@@ -11,7 +12,6 @@ What is known survives a restart of the agent (`logins.json`), not one of the ma
 import json
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from jitgate.agent import durable, processes
 from jitgate.agent.accepted import Accepted, grant_of
 from jitgate.agent.held import Held
 from jitgate.agent.processes import Process, Tree
-from jitgate.core.clock import DAY, Clock, Micros
+from jitgate.core.clock import DAY, SECOND, Clock, Micros
 from jitgate.core.errors import Error
 from jitgate.core.fields import read_json
 from jitgate.sessions.agent_wire import Report
@@ -30,9 +30,11 @@ from jitgate.ssh.krl import Krl, parse_krl
 
 FILE: Final = "logins.json"
 LOGINS_MAX: Final = 4096  # of one host at a time; of more the newest are reported, and not kept
+GONE_MAX: Final = 4096  # of those that are over; of more the oldest are forgotten
+YOUNG: Micros = 5 * SECOND  # for so long PAM may take to give a login its marks
+BEHIND_A_LOOK: Final = 4  # grants whose logins' files are looked through at a time: it takes a while
 GRANTS_FOR: Micros = 40 * DAY  # a grant that is not heard of for so long is forgotten
-_FILE_MAX: Final = 8 << 20
-_TOGETHER: Final = 8  # logins that are ended at a time
+_FILE_MAX: Final = 32 << 20
 _LOG: Final = logging.getLogger("jitgate.agent")
 
 
@@ -47,6 +49,8 @@ class Seen:
     key: str = ""
     why: str = ""
     """Why it is being ended, once it is."""
+    over: bool = False
+    """That it is over was reported. Its processes may show up again all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,10 @@ class Logins:
     report: Callable[[Report], None]
     changed: Callable[[str, Micros], list[tuple[str, str]]]
     seen: dict[Process, Seen] = field(default_factory=dict)
+    gone: dict[Process, Seen] = field(default_factory=dict)
     stays: dict[tuple[str, str], Stay] = field(default_factory=dict)
     _krl: tuple[str, Krl | None] = ("", None)
-    _saved: str = ""
+    _saved: tuple[object, ...] = ()
 
     # ---- who is in ----
 
@@ -81,6 +86,8 @@ class Logins:
         """Somebody got in; None for one that is known already, is over already, or is no sshd's."""
         found = processes.stat(told.pid)
         if found is None or not processes.is_sshd(told.pid) or told.started not in (0, found.process.started):
+            return None
+        if found.process in self.gone:
             return None
         known = self.seen.get(found.process)
         if known is not None:  # both sources tell: PAM's knows the key as well
@@ -108,20 +115,47 @@ class Logins:
 
     # ---- who has to go ----
 
-    def look(self) -> None:
-        """Marks that came late, logins that have ended, and those that have to. Blocks for as long as ending takes."""
+    def mark(self) -> bool:
+        """Takes the marks that came late; whether some are to come. A login may last for milliseconds only."""
         for process, seen in list(self.seen.items()):
             if (tree := processes.marked(seen.tree)) != seen.tree:
                 self.seen[process] = replace(seen, tree=tree)
-        due = [(process, why) for process, seen in self.seen.items() if (why := self.reason(seen))]
-        if due:
-            with ThreadPoolExecutor(min(_TOGETHER, len(due))) as pool:
-                list(pool.map(lambda each: self._end(*each), due))
-        for process in [each for each, seen in self.seen.items() if not processes.members(seen.tree)]:
-            seen = self.seen.pop(process)
-            self.report(make_report(Logout(seen.login.id, self.clock(), Ended.ITSELF)))
+        young = self.clock() - YOUNG
+        return any(not seen.tree.audit and seen.login.at > young for seen in self.seen.values())
+
+    def look(self) -> None:
+        """Those that have to end, first; then logins that have ended, and what shows up of those. Blocks for as long as
+        ending takes, some seconds at most."""
+        self.mark()
+        due = [(seen, why) for seen in self.seen.values() if (why := self.reason(seen))]
+        due += [(seen, why) for seen in self.gone.values() if not seen.why and (why := self.reason(seen))]
+        self._end(due)
+        self._walk()
         self._look_behind()
         self.save()
+
+    def _walk(self) -> None:
+        if not self.seen and not self.gone:
+            return
+        snap = processes.snapshot([seen.tree for seen in (*self.seen.values(), *self.gone.values())])
+        shown = [seen for seen in self.gone.values() if processes.members(seen.tree, snap)]
+        for seen in [each for each in self.seen.values() if not processes.members(each.tree, snap)]:
+            if not seen.over:
+                self.report(make_report(Logout(seen.login.id, self.clock(), Ended.ITSELF)))
+            self._is_over(seen)
+        self._end([(seen, Ended(seen.why)) for seen in shown if seen.why])
+        for seen in shown:
+            if not seen.why:  # its grant goes on, so it does too
+                self.seen[seen.tree.monitor] = self.gone.pop(seen.tree.monitor)
+
+    def _is_over(self, seen: Seen) -> None:
+        """Known by its audit session from now on: that is never another's, as a scope's name may be."""
+        self.seen.pop(seen.tree.monitor, None)
+        self.gone.pop(seen.tree.monitor, None)
+        if seen.tree.audit:
+            self.gone[seen.tree.monitor] = replace(seen, tree=replace(seen.tree, scope=""), over=True)
+        while len(self.gone) > GONE_MAX:
+            del self.gone[next(iter(self.gone))]
 
     def reason(self, seen: Seen) -> Ended | None:
         """Why this login has to end; None while it may go on."""
@@ -137,17 +171,28 @@ class Logins:
             return Ended.ORDERED
         return None
 
-    def _end(self, process: Process, why: Ended) -> None:
-        seen = self.seen[process]
-        count, gone = processes.end(seen.tree)
-        _LOG.warning("ended a login of %s: %s, %d processes", seen.login.login, why.value, count)
-        if gone:
-            self.seen.pop(process, None)
-            self.report(make_report(Logout(seen.login.id, self.clock(), why, count)))
-        elif not seen.why:  # said once, and tried again at each look
-            self.seen[process] = replace(seen, why=why.value)
-            detail = f"not every process of a login of {seen.login.login} can be ended"
+    def _end(self, due: list[tuple[Seen, Ended]]) -> None:
+        outcomes = processes.end([seen.tree for seen, _ in due]) if due else {}
+        for seen, why in due:
+            self._has_ended(seen, why, outcomes[seen.tree.monitor])
+
+    def _has_ended(self, seen: Seen, why: Ended, outcome: processes.Outcome) -> None:
+        process, login, count = seen.tree.monitor, seen.login, outcome.ended
+        if count or not seen.over:
+            _LOG.warning("ended a login of %s: %s, %d processes", login.login, why.value, count)
+        if seen.over and count:
+            detail = f"{count} processes of a login of {login.login} were there after its end (id {login.id})"
+            self.report(make_report(Alarm("outlived", detail, self.clock())))
+        if outcome.gone:
+            if not seen.over:
+                self.report(make_report(Logout(login.id, self.clock(), why, count)))
+            self._is_over(replace(seen, why=why.value))
+            return
+        if not seen.why:  # said once, and tried again at each look
+            detail = f"not every process of a login of {login.login} can be ended"
             self.report(make_report(Alarm("not_ended", detail, self.clock())))
+        self.gone.pop(process, None)
+        self.seen[process] = replace(seen, why=why.value)
 
     def _is_revoked(self, seen: Seen) -> bool:
         krl, trust = self._list(), self.held.trust
@@ -169,8 +214,10 @@ class Logins:
         bundle, now = self.held.bundle, self.clock()
         ended = frozenset(bundle.ended_grants) if bundle else frozenset()
         within = {(seen.grant, seen.login.login) for seen in self.seen.values()}
+        left = BEHIND_A_LOOK
         for key, stay in list(self.stays.items()):
-            if key[0] in ended and key not in within:
+            if key[0] in ended and key not in within and left:
+                left -= 1
                 del self.stays[key]
                 items = tuple(self.changed(stay.login, stay.since))
                 if items:
@@ -181,16 +228,17 @@ class Logins:
     # ---- a restart ----
 
     def save(self) -> None:
-        text = json.dumps(
-            {
-                "boot": processes.boot_id(),
-                "seen": [asdict(each) for each in self.seen.values()],
-                "stays": [[grant, asdict(stay)] for (grant, _), stay in self.stays.items()],
-            }
-        )
-        if text != self._saved:
-            durable.put(self.state / FILE, text.encode(), durable.PRIVATE)
-            self._saved = text
+        now = (dict(self.seen), dict(self.gone), dict(self.stays))
+        if now == self._saved:
+            return
+        known = {
+            "boot": processes.boot_id(),
+            "seen": [asdict(each) for each in self.seen.values()],
+            "gone": [asdict(each) for each in self.gone.values()],
+            "stays": [[grant, asdict(stay)] for (grant, _), stay in self.stays.items()],
+        }
+        durable.put(self.state / FILE, json.dumps(known).encode(), durable.PRIVATE)
+        self._saved = now
 
     def load(self) -> None:
         """What an agent before this one knew. A file that is torn or of another start of the machine is as none."""
@@ -201,13 +249,17 @@ class Logins:
                 return
             self.stays = {(grant, stay["login"]): Stay(**stay) for grant, stay in found["stays"]}
             if found["boot"] == processes.boot_id():
-                self._take_up(found["seen"])
+                self.seen = _taken_up(found["seen"])
+                self.gone = _taken_up(found.get("gone", []))
         except (Error, KeyError, TypeError, ValueError) as error:
             _LOG.warning("%s cannot be read: %s", FILE, error)
 
-    def _take_up(self, rows: Iterable[dict[str, object]]) -> None:
-        for row in rows:
-            fields, tree = dict(row["login"]), dict(row["tree"])  # type: ignore[call-overload]  # as `save` wrote them
-            login = Login(**fields | {"how": How(fields["how"])})
-            kept = Tree(Process(**tree["monitor"]), tree["audit"], tree["scope"])
-            self.seen[kept.monitor] = Seen(**row | {"login": login, "tree": kept})  # type: ignore[arg-type]  # as above
+
+def _taken_up(rows: Iterable[dict[str, object]]) -> dict[Process, Seen]:
+    found = {}
+    for row in rows:
+        fields, tree = dict(row["login"]), dict(row["tree"])  # type: ignore[call-overload]  # as `save` wrote them
+        login = Login(**fields | {"how": How(fields["how"])})
+        kept = Tree(Process(**tree["monitor"]), tree["audit"], tree["scope"])
+        found[kept.monitor] = Seen(**row | {"login": login, "tree": kept})  # type: ignore[arg-type]  # as above
+    return found

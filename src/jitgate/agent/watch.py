@@ -35,6 +35,7 @@ JOURNAL: Final = (
     "_COMM=sshd-session",
 )
 LOOK_S: Final = 2.0
+MARK_S: Final = 0.02
 _FILES_MAX: Final = 4096
 _AGAIN_S: Final = 10.0
 _LOG: Final = logging.getLogger("jitgate.agent")
@@ -81,10 +82,19 @@ class Watch:
                     _LOG.exception("logins cannot be looked after")
             if self.told:
                 await self.told()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._woken.wait()
+            await self._rest()
             self._woken.clear()
+
+    async def _rest(self) -> None:
+        """Until something may have to end or `LOOK_S` have passed; meanwhile a login that began gets its marks."""
+        until = self._loop.time() + LOOK_S
+        while (left := until - self._loop.time()) > 0:
+            async with self._work:
+                young = await asyncio.to_thread(self.logins.mark)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, MARK_S) if young else left):
+                    await self._woken.wait()
+                    return
 
     # ---- PAM ----
 

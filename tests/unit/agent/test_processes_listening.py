@@ -41,7 +41,7 @@ def test_only_an_sshd_without_a_connection_listens_for_others(
             found = processes.stat(sshd.pid)
             assert found is not None
             assert found.name == "sshd"
-            processes.end(Tree(found.process))
+            processes.end([Tree(found.process)])
             assert processes.is_alive(found.process) is not connected
         finally:
             sshd.kill()
