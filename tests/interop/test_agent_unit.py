@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 UNIT = Path(__file__).parents[2] / "deploy/systemd/jitgate-agent.service"
-EXPOSURE_MAX = 24  # tenths, of 100; four more than the service's: docs/agent.md, "Under systemd", says for what
+EXPOSURE_MAX = 26  # tenths, of 100; six more than the service's: docs/agent.md, "Under systemd", says for what
 
 
 @pytest.mark.parametrize(
