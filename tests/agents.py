@@ -18,11 +18,11 @@ from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
 from jitgate.ca.trust import TrustList, TrustPin, open_trust, pinned_root
 from jitgate.core.clock import Micros, system_clock
 from jitgate.core.errors import BadInput
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.agent_wire import Have, Problem
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
-from jitgate.sessions.bundle import Bundle, BundlePin, check_krl, krl_digest, open_bundle
-from jitgate.sessions.joining import NAMESPACE, JoinToken, join_bytes, read_token, secret_hash
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.agent_wire import Have, Problem
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.bundle import Bundle, BundlePin, check_krl, krl_digest, open_bundle
+from jitgate.hosts.joining import NAMESPACE, JoinToken, join_bytes, read_token, secret_hash
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 
 T = TypeVar("T")

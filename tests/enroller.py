@@ -36,8 +36,8 @@ from jitgate.ca.trust import TrustList, trust_payload
 from jitgate.core.clock import DAY, system_clock
 from jitgate.core.ids import new_id
 from jitgate.core.secret import Secret
-from jitgate.sessions import agent_wire, bundle
-from jitgate.sessions.agent_wire import (
+from jitgate.hosts import agent_wire, bundle
+from jitgate.hosts.agent_wire import (
     Ack,
     AgentHello,
     BundleSent,
@@ -56,8 +56,8 @@ from jitgate.sessions.agent_wire import (
     put_frame,
     take_from_agent,
 )
-from jitgate.sessions.bundle import Bundle, bundle_payload, krl_digest
-from jitgate.sessions.joining import NAMESPACE, JoinToken, join_bytes, secret_hash, write_token
+from jitgate.hosts.bundle import Bundle, bundle_payload, krl_digest
+from jitgate.hosts.joining import NAMESPACE, JoinToken, join_bytes, secret_hash, write_token
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import CertType
 from jitgate.ssh.krl import Certificates, Krl, dump_krl

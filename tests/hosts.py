@@ -10,9 +10,9 @@ from jitgate.ca.envelope import take_envelope
 from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
 from jitgate.ca.trust import TrustPin, open_trust, pinned_root
 from jitgate.core.secret import Secret
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
-from jitgate.sessions.bundle import Bundle, BundlePin, check_krl, open_bundle
-from jitgate.sessions.joining import NAMESPACE, JoinToken, join_bytes, secret_hash
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.bundle import Bundle, BundlePin, check_krl, open_bundle
+from jitgate.hosts.joining import NAMESPACE, JoinToken, join_bytes, secret_hash
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import Certificate, parse_certificate_line
 from jitgate.ssh.private import SoftwareKey, generate_ed25519

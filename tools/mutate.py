@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path("src/jitgate")
-ROOMS = ("ssh", "policy", "grants", "ca", "sessions")
+ROOMS = ("ssh", "policy", "grants", "ca", "hosts", "sessions")
 COPIED = ("src", "tests", "tools", "docs", "pyproject.toml", "Makefile")
 PROCESSES = os.cpu_count() or 1
 NO_TEST = 33  # mutmut's exit codes of a change: 0 survived, None not tried, 33 no test comes by

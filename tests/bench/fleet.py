@@ -15,8 +15,8 @@ from jitgate.agent.sshd import Sshd
 from jitgate.ca.trust import TrustList, TrustPin, open_trust
 from jitgate.core.clock import system_clock
 from jitgate.core.errors import BadInput, Error
-from jitgate.sessions.agent_wire import PING_S, Ack, BundleSent, Have, Ping, TrustSent
-from jitgate.sessions.bundle import Bundle, BundlePin, check_krl, krl_digest, open_bundle
+from jitgate.hosts.agent_wire import PING_S, Ack, BundleSent, Have, Ping, TrustSent
+from jitgate.hosts.bundle import Bundle, BundlePin, check_krl, krl_digest, open_bundle
 from jitgate.ssh.private import SoftwareKey, load_private_key
 from jitgate.ssh.pubkey import parse_public_key_line
 

@@ -19,8 +19,8 @@ from jitgate.ca.realms import Authority, CaKind
 from jitgate.core.ids import new_id
 from jitgate.flow.ports import Tx
 from jitgate.grants.model import Grant
+from jitgate.hosts.model import Host
 from jitgate.identity.model import Credential, Person, RegisteredKey, SignIn
-from jitgate.sessions.model import Host
 
 
 @dataclass

@@ -5,15 +5,15 @@ from dataclasses import replace
 from tests.conformance.test_signers import with_signer
 from tests.unit.ca.samples import public
 from tests.unit.ca.test_statements import HONEST
-from tests.unit.sessions.test_bundle import BUNDLE
+from tests.unit.hosts.test_bundle import BUNDLE
 
 from jitgate.ca import trust
 from jitgate.ca.envelope import make_envelope
 from jitgate.ca.model import HeldAgentKeys, Signer, SignerRefusal
 from jitgate.ca.trust import trust_payload
 from jitgate.core.clock import DAY, system_clock
-from jitgate.sessions import bundle
-from jitgate.sessions.bundle import bundle_payload
+from jitgate.hosts import bundle
+from jitgate.hosts.bundle import bundle_payload
 
 __all__ = ["with_signer"]
 

@@ -10,8 +10,8 @@ from tests.unit.ca.samples import GRANT, NOW, public
 from jitgate.ca.realms import Phase
 from jitgate.core.clock import HOUR
 from jitgate.flow.ports import Tx
-from jitgate.sessions.agent_wire import Problem
-from jitgate.sessions.enrolment import HostState, HostTerms, KeptToken, Waiting
+from jitgate.hosts.agent_wire import Problem
+from jitgate.hosts.enrolment import HostState, HostTerms, KeptToken, Waiting
 
 TERMS = HostTerms("default", "web1", "", 22, {"env": "prod"}, ("ubuntu",))
 

@@ -12,8 +12,8 @@ from tests.unit.ca.samples import GRANT, NOW
 from jitgate.adapters.db.store import Store
 from jitgate.core.clock import HOUR, MINUTE
 from jitgate.flow.ports import Tx
+from jitgate.hosts.model import Host
 from jitgate.identity.model import Person, RegisteredKey
-from jitgate.sessions.model import Host
 from jitgate.sessions.session import Session, Why
 
 HERE, THERE = an_id(), an_id()

@@ -12,8 +12,8 @@ from tests.client import Connection
 from tests.service import Service
 
 from jitgate.core.clock import SECOND
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.agent_wire import Have, Problem
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.agent_wire import Have, Problem
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 

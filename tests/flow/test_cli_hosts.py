@@ -10,8 +10,8 @@ from tests.agents import FakeAgent, eventually
 from tests.flow.test_revoke_live import gate, olga
 from tests.service import Service
 
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.joining import read_token
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.joining import read_token
 
 __all__ = ["gate", "olga"]
 

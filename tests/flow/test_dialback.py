@@ -12,7 +12,7 @@ from tests.client import Connection
 from tests.service import Service
 from tests.tunnel import dialled, exactly, rest, shaken, ticket_of, trusting, verdict
 
-from jitgate.sessions import agent_wire as wire
+from jitgate.hosts import agent_wire as wire
 
 WHERE = {"address": "127.0.0.1", "port": 40022}
 

@@ -15,9 +15,9 @@ from tests.tunnel import Tunnel, certified, granted, opened, rest
 from jitgate.ca.names import user_key_id
 from jitgate.core.clock import system_clock
 from jitgate.core.ids import new_id
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.bundle import EndedSession
-from jitgate.sessions.host_login import Ended, How, LeftBehind, Login, Logout, make_report
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.bundle import EndedSession
+from jitgate.hosts.host_login import Ended, How, LeftBehind, Login, Logout, make_report
 from jitgate.ssh.cert import parse_certificate_line
 
 BRIEF = b"""

@@ -11,7 +11,7 @@ from tests.world import Visitor, World
 
 from jitgate.core.clock import HOUR, MINUTE
 from jitgate.core.secret import Secret
-from jitgate.sessions.joining import JoinToken, read_token
+from jitgate.hosts.joining import JoinToken, read_token
 from jitgate.sessions.path import AgentGateway, AgentWay
 from jitgate.ssh.private import generate_ed25519
 

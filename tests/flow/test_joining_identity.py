@@ -12,8 +12,8 @@ from tests.world import Visitor, World
 from jitgate.core.errors import BadInput
 from jitgate.core.fields import canonical
 from jitgate.core.secret import Secret
+from jitgate.hosts.joining import NAMESPACE, JoinToken, identity_hash, join_bytes, read_token, secret_hash
 from jitgate.identity.providers import ProviderSettings
-from jitgate.sessions.joining import NAMESPACE, JoinToken, identity_hash, join_bytes, read_token, secret_hash
 
 AUDIENCE = "jitgate-hosts"
 SUBJECT = "system:node:web7"

@@ -17,8 +17,8 @@ from tests.world import OPERATOR, World
 from jitgate.ca.serials import epoch_of
 from jitgate.core.errors import BadInput
 from jitgate.flow.restore import begin_epoch, highest_epoch
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.bundle import BundlePin, open_bundle
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.bundle import BundlePin, open_bundle
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.krl import parse_krl
 

@@ -11,7 +11,7 @@ from tests.service import ROLES, Nursery, Service
 
 from jitgate.ca.envelope import take_envelope
 from jitgate.core.errors import BadInput
-from jitgate.sessions import agent_wire as wire
+from jitgate.hosts import agent_wire as wire
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.krl import parse_krl
 

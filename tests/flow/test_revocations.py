@@ -19,7 +19,7 @@ from jitgate.flow.krl import current_krl
 from jitgate.flow.people import disable_person, enable_person
 from jitgate.flow.revocations import Order, revoke_as_operator
 from jitgate.flow.sessions import ask_session, node_seen, open_session, sessions_to_end
-from jitgate.sessions.enrolment import HostState
+from jitgate.hosts.enrolment import HostState
 from jitgate.sessions.path import GatewayPath
 from jitgate.ssh.cert import Certificate, join, parse_certificate_line, to_be_signed
 from jitgate.ssh.krl import Krl, parse_krl

@@ -12,7 +12,7 @@ from tests.flow.test_rotation import act, held_up, start
 from tests.service import Nursery, Service
 
 from jitgate.core.errors import Error
-from jitgate.sessions import agent_wire as wire
+from jitgate.hosts import agent_wire as wire
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 from jitgate.ssh.pubkey import parse_public_key_line

@@ -17,9 +17,9 @@ from tests.providers import CLIENT, ISSUER, FakeProvider, jwk
 from tests.unit.ca.test_trust import TRUST
 from tests.unit.gateway.test_hello import hello
 from tests.unit.gateway.test_proxy import header
-from tests.unit.sessions.test_agent_wire import SEEDS as AGENT_FRAMES
-from tests.unit.sessions.test_bundle import BUNDLE
-from tests.unit.sessions.test_joining import TOKEN as JOIN_TOKEN
+from tests.unit.hosts.test_agent_wire import SEEDS as AGENT_FRAMES
+from tests.unit.hosts.test_bundle import BUNDLE
+from tests.unit.hosts.test_joining import TOKEN as JOIN_TOKEN
 from tests.unit.sessions.test_ticket import KEY as TICKET_KEY
 from tests.unit.sessions.test_ticket import TICKET
 from tests.unit.ssh.made import SOFTWARE, made, software_key
@@ -37,14 +37,14 @@ from jitgate.core.errors import BadInput, Unsafe
 from jitgate.core.fields import canonical, read_json
 from jitgate.gateway import proxy
 from jitgate.gateway.hello import protocols
+from jitgate.hosts import agent_wire
+from jitgate.hosts.bundle import bundle_payload, take_bundle
+from jitgate.hosts.joining import read_token, write_token
 from jitgate.identity.jwks import parse_key_set
 from jitgate.identity.oidc import TokenRefused, TokenRules, verify_id_token
 from jitgate.identity.providers import ALGORITHMS
 from jitgate.policy.vault_acl import CAPABILITIES, parse_policy
 from jitgate.policy.vault_role import as_fields, read_role
-from jitgate.sessions import agent_wire
-from jitgate.sessions.bundle import bundle_payload, take_bundle
-from jitgate.sessions.joining import read_token, write_token
 from jitgate.sessions.ticket import make_ticket, open_ticket
 from jitgate.ssh import sshsig
 from jitgate.ssh.cert import (

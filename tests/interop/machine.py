@@ -17,7 +17,7 @@ from tests.unit.agent.trusts import HOST_CA, NONCE, USER_CA
 from jitgate.ca.names import user_key_id
 from jitgate.core.clock import system_clock
 from jitgate.core.ids import new_id
-from jitgate.sessions.agent_wire import Report
+from jitgate.hosts.agent_wire import Report
 from jitgate.ssh.cert import CertificateBody, CertType, join, to_be_signed
 from jitgate.ssh.private import SoftwareKey, dump_private_key, generate_ed25519
 

@@ -20,7 +20,7 @@ from tests.unit.agent.trusts import HOST_CA, USER_CA, certify
 from jitgate.app.local_sshd import LocalHost
 from jitgate.ca.trust import DOMAIN, trust_payload
 from jitgate.core.secret import Secret
-from jitgate.sessions.joining import read_token, write_token
+from jitgate.hosts.joining import read_token, write_token
 from jitgate.ssh.cert import CertType
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 

@@ -17,8 +17,8 @@ from tests.unit.agent.trusts import USER_CA
 from jitgate.app.local_sshd import LocalHost
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.ids import new_id
-from jitgate.sessions.agent_wire import AgentHello, BundleSent, CertificateSent, Refused, Renew, TrustSent
-from jitgate.sessions.bundle import krl_digest
+from jitgate.hosts.agent_wire import AgentHello, BundleSent, CertificateSent, Refused, Renew, TrustSent
+from jitgate.hosts.bundle import krl_digest
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 

@@ -23,7 +23,7 @@ from tests.unit.agent.trusts import USER_CA
 from jitgate.agent import jit
 from jitgate.agent.sshd import Sshd
 from jitgate.ca.names import user_key_id
-from jitgate.sessions.bundle import EndedSession
+from jitgate.hosts.bundle import EndedSession
 from jitgate.ssh.private import generate_ed25519
 
 INSIDE = "JITGATE_TEST_INSIDE"

@@ -17,7 +17,7 @@ from typing import Final
 from jitgate.core.errors import BadInput
 from jitgate.core.fields import Fields, read_json
 from jitgate.core.ids import is_id
-from jitgate.sessions.host_login import KEY_ID_MAX, How
+from jitgate.hosts.host_login import KEY_ID_MAX, How
 from jitgate.ssh.cert import Certificate, parse_certificate
 from jitgate.ssh.wire import FormatError, from_base64
 

@@ -19,7 +19,7 @@ from jitgate.ca.envelope import Envelope
 from jitgate.ca.trust import TrustVersion
 from jitgate.core.clock import SECOND, Clock, Micros
 from jitgate.core.errors import BadInput, Error, NotFound, Unreachable
-from jitgate.sessions.agent_wire import (
+from jitgate.hosts.agent_wire import (
     CLOCK_MAX,
     PROBLEMS_MAX,
     REPORTS_A_MINUTE,
@@ -37,7 +37,7 @@ from jitgate.sessions.agent_wire import (
     Unknown,
     Welcome,
 )
-from jitgate.sessions.bundle import Bundle, BundleVersion, is_expired
+from jitgate.hosts.bundle import Bundle, BundleVersion, is_expired
 from jitgate.ssh.private import SoftwareKey
 
 _REPORTS_MAX: Final = 1000  # kept while the service is away; then the oldest go

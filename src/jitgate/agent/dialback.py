@@ -25,7 +25,7 @@ from jitgate.core.fields import read_json
 from jitgate.core.sockets import connected, exactly, framed, tried
 from jitgate.core.tasks import Tasks
 from jitgate.core.text import shown
-from jitgate.sessions.agent_wire import DIALBACK_ALPN, Dial
+from jitgate.hosts.agent_wire import DIALBACK_ALPN, Dial
 
 OPEN_S: Final = 15.0  # seconds for both connections, TLS and the answer
 OPENING_MAX: Final = 64

@@ -25,9 +25,9 @@ from jitgate.ca.trust import TrustList, open_trust
 from jitgate.core.clock import SECOND, Micros
 from jitgate.core.errors import BadInput, Error
 from jitgate.core.fields import read_json
-from jitgate.sessions.agent_wire import Have
-from jitgate.sessions.bundle import KRL_MAX, Bundle, BundleVersion, check_krl, open_bundle
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.agent_wire import Have
+from jitgate.hosts.bundle import KRL_MAX, Bundle, BundleVersion, check_krl, open_bundle
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.ssh.cert import Certificate, CertType, parse_certificate_line
 from jitgate.ssh.krl import parse_krl
 

@@ -43,9 +43,9 @@ from jitgate.core.fields import Fields, text_item
 from jitgate.core.ids import is_id
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name
-from jitgate.sessions.bundle import KRL_MAX
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
-from jitgate.sessions.joining import NAMESPACE, JoinToken, join_bytes, secret_hash
+from jitgate.hosts.bundle import KRL_MAX
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.joining import NAMESPACE, JoinToken, join_bytes, secret_hash
 from jitgate.ssh.wire import from_base64
 
 _PATH: Final = "/v1/hosts/join"

@@ -8,6 +8,7 @@ from jitgate.agent.place import Place, Say
 from jitgate.agent.script import render
 from jitgate.agent.sshd import Sshd
 from jitgate.agent.trust import MAX_BYTES, HostTrust
+from jitgate.ca.names import host_alias
 from jitgate.core.errors import Error, NotFound
 from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.pubkey import parse_public_key_line
@@ -55,7 +56,7 @@ def installed_trust(sshd: Sshd) -> HostTrust:
     return HostTrust(
         realm=said["realm"],
         host=said["host"],
-        alias=f"{said['host']}.{said['realm']}.jitgate",
+        alias=host_alias(said["realm"], said["host"]),
         scopes=(f"host:{said['host']}",),
         logins=tuple(sorted(path.name for path in (folder / "principals").iterdir())),
         user_ca=tuple(parse_public_key_line(line)[0] for line in _text(sshd, "user_ca.pub").splitlines()),

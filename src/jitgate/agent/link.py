@@ -19,7 +19,7 @@ from jitgate.agent.pins import Gateway, Pins
 from jitgate.core.clock import Clock
 from jitgate.core.errors import BadInput, Denied, Error, Unreachable
 from jitgate.core.text import shown
-from jitgate.sessions.agent_wire import (
+from jitgate.hosts.agent_wire import (
     ALPN,
     NAMESPACE,
     PING_S,

@@ -23,9 +23,9 @@ from jitgate.agent.processes import Process, Tree
 from jitgate.core.clock import DAY, SECOND, Clock, Micros
 from jitgate.core.errors import Error
 from jitgate.core.fields import read_json
-from jitgate.sessions.agent_wire import Report
-from jitgate.sessions.bundle import is_expired
-from jitgate.sessions.host_login import Alarm, Ended, How, LeftBehind, Login, Logout, make_report
+from jitgate.hosts.agent_wire import Report
+from jitgate.hosts.bundle import is_expired
+from jitgate.hosts.host_login import Alarm, Ended, How, LeftBehind, Login, Logout, make_report
 from jitgate.ssh.krl import Krl, parse_krl
 
 FILE: Final = "logins.json"

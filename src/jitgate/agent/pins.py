@@ -13,11 +13,12 @@ from typing import Final
 from jitgate.agent import durable
 from jitgate.agent.sshd import Sshd
 from jitgate.agent.trust import MAX_LOGINS
+from jitgate.ca.names import host_alias
 from jitgate.ca.trust import TrustPin
 from jitgate.core.errors import BadInput, NotFound
 from jitgate.core.ids import is_id
 from jitgate.core.text import check_name, shown
-from jitgate.sessions.bundle import BundlePin
+from jitgate.hosts.bundle import BundlePin
 from jitgate.ssh.pubkey import Algorithm, PublicKey, parse_public_key_line
 
 CONFIG: Final = Path("/etc/jitgate/agent.toml")
@@ -78,7 +79,7 @@ class Pins:
 
     @property
     def alias(self) -> str:
-        return f"{self.host}.{self.realm}.jitgate"
+        return host_alias(self.realm, self.host)
 
     @property
     def scopes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from jitgate.agent.sshd import Setting, Sshd
 from jitgate.core.clock import SECOND
 from jitgate.core.errors import BadInput, Unsafe
 from jitgate.core.text import shown
-from jitgate.sessions.bundle import BundleVersion
+from jitgate.hosts.bundle import BundleVersion
 from jitgate.ssh.krl import MAX_KRL, Krl, dump_krl, merge, parse_krl
 from jitgate.ssh.wire import FormatError, Reader
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from jitgate.ca.names import host_alias
 from jitgate.core.errors import BadInput
 from jitgate.core.text import check_name, shown
 from jitgate.ssh.cert import Certificate, CertType, parse_certificate_line
@@ -42,7 +43,7 @@ class HostTrust:
     def __post_init__(self) -> None:
         check_name("realm", self.realm)
         check_name("host", self.host)
-        if self.alias != f"{self.host}.{self.realm}.jitgate":
+        if self.alias != host_alias(self.realm, self.host):
             raise BadInput(f"a trust file's alias is not the host's: {shown(self.alias)}", _HINT)
         if self.scopes != (f"host:{self.host}",):
             raise BadInput("a trust file's scopes are not just the host's own name", _HINT)

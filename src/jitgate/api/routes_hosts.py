@@ -13,9 +13,9 @@ from jitgate.core.clock import MINUTE, SECOND, Micros, rfc3339
 from jitgate.core.secret import Secret
 from jitgate.flow import host_admin, joining
 from jitgate.flow.joining import Invitation, JoinAsked, Joined
-from jitgate.sessions.enrolment import HostState, HostTerms, Waiting
-from jitgate.sessions.joining import TOKEN_LIFE
-from jitgate.sessions.model import LABELS_MAX, LOGINS_MAX
+from jitgate.hosts.enrolment import HostState, HostTerms, Waiting
+from jitgate.hosts.joining import TOKEN_LIFE
+from jitgate.hosts.model import LABELS_MAX, LOGINS_MAX
 from jitgate.sessions.path import AgentWay
 from jitgate.ssh.wire import to_base64
 

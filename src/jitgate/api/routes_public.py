@@ -10,11 +10,11 @@ from jitgate import __version__
 from jitgate.api.access import Anyone, outside_of
 from jitgate.api.schemas import Json, gateway_json
 from jitgate.audit.checkpoint import verifier_key
+from jitgate.ca.names import host_pattern
 from jitgate.ca.realms import CaKind
 from jitgate.core.errors import Error, NotFound
 from jitgate.flow.authorities import trusted
 from jitgate.flow.krl import current_krl
-from jitgate.sessions.model import host_pattern
 
 router = APIRouter(dependencies=[Anyone])
 

@@ -11,8 +11,8 @@ from jitgate.flow.krl import Progress
 from jitgate.flow.sign_in import SignedIn
 from jitgate.grants.lifecycle import state
 from jitgate.grants.model import Grant
+from jitgate.hosts.model import Host
 from jitgate.identity.model import LinkedIdentity, Person, RegisteredKey, SignIn, VerifiedIdentity
-from jitgate.sessions.model import Host
 from jitgate.sessions.path import GatewayPath
 from jitgate.sessions.session import Session
 

@@ -22,10 +22,10 @@ from jitgate.core.clock import rfc3339
 from jitgate.core.secret import Secret
 from jitgate.flow import hosts, identities, people, policy, sessions
 from jitgate.flow.outside import Outside
+from jitgate.hosts.model import Host
 from jitgate.identity import totp
 from jitgate.identity.model import LinkedIdentity, Person
 from jitgate.policy.bundle import load_text
-from jitgate.sessions.model import Host
 
 
 def acts(outside: Outside) -> Mapping[str, Act]:

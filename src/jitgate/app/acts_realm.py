@@ -2,11 +2,11 @@
 
 from jitgate.app.control import Json
 from jitgate.audit.events import Actor
+from jitgate.ca.names import host_pattern
 from jitgate.core.clock import rfc3339
 from jitgate.flow import realms
 from jitgate.flow.outside import Outside
 from jitgate.flow.realms import Realm
-from jitgate.sessions.model import host_pattern
 
 
 async def realm_add(outside: Outside, actor: Actor, told: Json) -> Json:

@@ -19,11 +19,10 @@ from jitgate.adapters.signers.files import write_key, write_new
 from jitgate.agent.trust import HostTrust, dump
 from jitgate.app.local_sshd import LocalHost, find_programs, start
 from jitgate.app.local_trust import install_trust
-from jitgate.ca.names import host_key_id, principal
+from jitgate.ca.names import host_alias, host_key_id, host_pattern, principal
 from jitgate.ca.realms import CaKind
 from jitgate.core.errors import BadInput, NotFound, Unreachable
 from jitgate.core.secret import Secret
-from jitgate.sessions.model import host_alias, host_pattern
 from jitgate.ssh.cert import Certificate, CertificateBody, CertType, join, to_be_signed
 from jitgate.ssh.private import MAX_FILE, SoftwareKey, generate_ed25519, load_private_key
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line

@@ -26,6 +26,16 @@ def is_user_key_id(text: str) -> bool:
     return text == f"jitgate grant={grant} person={person}" and is_id(grant) and is_name("person", person)
 
 
+def host_alias(realm: str, name: str) -> str:
+    """The name that a host's certificate carries: unique in the installation, and under the realm's own pattern."""
+    return f"{name}.{realm}.jitgate"
+
+
+def host_pattern(realm: str) -> str:
+    """What a `@cert-authority` line names: the realm's hosts and nothing else."""
+    return host_alias(realm, "*")
+
+
 def host_key_id(realm: str, host: str) -> str:
     return f"jitgate host={host} realm={realm}"
 
@@ -38,7 +48,7 @@ def host_of_key_id(text: str, realm: str) -> str | None:
 
 def interception_names(realm: str, host: str) -> tuple[str, str]:
     """What the gateway is called where it stands in for a host: short, and unique in the installation."""
-    return f"{host}.rec", f"{host}.{realm}.jitgate.rec"
+    return f"{host}.rec", f"{host_alias(realm, host)}.rec"
 
 
 def interception_key_id(realm: str, host: str) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 
 from jitgate.ca.model import CertSpec
 from jitgate.ca.names import (
+    host_alias,
     host_key_id,
     interception_key_id,
     interception_names,
@@ -78,7 +79,7 @@ def shape_host(
 ) -> CertSpec:
     """The certificate that a host shows. `alias` is `NAME.REALM.jitgate`. Raises `BadInput`."""
     check_name("host", name)
-    if alias != f"{name}.{realm}.jitgate":
+    if alias != host_alias(realm, name):
         raise BadInput(f"not the alias of {name} in {realm}: {shown(alias)}")
     if looks_like_address(name):
         raise BadInput(f"a host name that is an address: {shown(name)}", "give the host a name of its own")

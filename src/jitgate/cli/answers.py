@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from jitgate.ca.names import host_alias
 from jitgate.cli.times import parse
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
@@ -46,7 +47,7 @@ class Host:
 
     @property
     def alias(self) -> str:
-        return f"{self.name}.{self.realm}.jitgate"
+        return host_alias(self.realm, self.name)
 
     @property
     def permitted(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from jitgate.ca.names import host_pattern
 from jitgate.cli import ssh_proxy
 from jitgate.cli.answers import About, Gateway, Host, Realm, twice
 from jitgate.cli.certificate import link, ticket_file
@@ -108,7 +109,7 @@ def outdated(profile: Profile, gateway: Gateway | None) -> bool:
 def known_hosts(realms: Sequence[Realm]) -> str:
     """The host authorities, each only for the names of its realm."""
     return "".join(
-        f"@cert-authority *.{realm.name}.jitgate {key.line()}\n" for realm in realms for key in realm.host_ca
+        f"@cert-authority {host_pattern(realm.name)} {key.line()}\n" for realm in realms for key in realm.host_ca
     )
 
 

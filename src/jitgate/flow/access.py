@@ -10,13 +10,13 @@ from jitgate.flow.grants import find_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.policy import policy_in_force
 from jitgate.flow.ports import Tx
+from jitgate.hosts.model import Host
 from jitgate.identity.model import VerifiedIdentity
 from jitgate.policy.decide import decide
 from jitgate.policy.explain import Explained
 from jitgate.policy.explain import explain as explained
 from jitgate.policy.model import Ask, Facts, Permit
 from jitgate.policy.reach import LoginAnswer, reachable
-from jitgate.sessions.model import Host
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from jitgate.core.errors import BadInput, Denied, Error
 from jitgate.flow.hosts import renew_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.sessions.agent_wire import CLOCK_MAX, NAMESPACE, PROBLEMS_MAX, AgentHello, Problem, hello_bytes
-from jitgate.sessions.enrolment import HostState
-from jitgate.sessions.model import Host
+from jitgate.hosts.agent_wire import CLOCK_MAX, NAMESPACE, PROBLEMS_MAX, AgentHello, Problem, hello_bytes
+from jitgate.hosts.enrolment import HostState
+from jitgate.hosts.model import Host
 from jitgate.ssh import sshsig
 
 AGENT = Actor("service")

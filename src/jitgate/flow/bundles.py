@@ -18,9 +18,9 @@ from jitgate.flow.authorities import trusted
 from jitgate.flow.krl import krl_of
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.sessions import bundle
-from jitgate.sessions.bundle import IDS_MAX, Bundle, EndedSession, bundle_payload, krl_digest
-from jitgate.sessions.model import Host
+from jitgate.hosts import bundle
+from jitgate.hosts.bundle import IDS_MAX, Bundle, EndedSession, bundle_payload, krl_digest
+from jitgate.hosts.model import Host
 
 BUNDLE_LIFE: Micros = DAY  # then the agent says that it has not heard of us; it goes on
 REFRESH: Micros = 8 * HOUR  # a bundle that says nothing new is sent again after this, long before it ends

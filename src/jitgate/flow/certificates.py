@@ -28,11 +28,11 @@ from jitgate.flow.ports import Tx
 from jitgate.grants.lifecycle import is_active, state
 from jitgate.grants.model import Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
+from jitgate.hosts.model import Host
 from jitgate.identity.keys import check_not_refused
 from jitgate.identity.model import VerifiedIdentity
 from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.model import Facts
-from jitgate.sessions.model import Host
 from jitgate.ssh.cert import CertificateBody
 
 ATTEMPTS = 5  # each needs somebody to take something away between our decision and our commit

@@ -18,9 +18,9 @@ from jitgate.flow.ports import Tx
 from jitgate.grants.lifecycle import end, is_active, open_grant, state
 from jitgate.grants.model import ANY_HOST, Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
+from jitgate.hosts.model import Host
 from jitgate.policy.decide import decide
 from jitgate.policy.model import Ask, Deny, Facts, Permit, refusal
-from jitgate.sessions.model import Host
 
 ACTIVE_MAX = 100  # running grants of one person: more hosts at a time than anybody works on by hand
 LISTED_MAX = 200  # grants in one answer; the log has the others

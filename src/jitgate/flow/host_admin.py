@@ -11,8 +11,8 @@ from jitgate.flow.hosts import drop_host
 from jitgate.flow.joining import WAITING_FOR
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.sessions.enrolment import HostState, Waiting
-from jitgate.sessions.model import Host
+from jitgate.hosts.enrolment import HostState, Waiting
+from jitgate.hosts.model import Host
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from jitgate.core.text import shown
 from jitgate.flow.authorities import trusted
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.sessions.agent_wire import Report
-from jitgate.sessions.host_login import Alarm, Ended, HostReport, How, KeptLogin, LeftBehind, Login, Logout, take_report
-from jitgate.sessions.model import Host
+from jitgate.hosts.agent_wire import Report
+from jitgate.hosts.host_login import Alarm, Ended, HostReport, How, KeptLogin, LeftBehind, Login, Logout, take_report
+from jitgate.hosts.model import Host
 from jitgate.sessions.session import Session
 
 LATELY: Micros = 10 * MINUTE  # a session that ended so long ago may still be reported: the agent had no connection

@@ -15,7 +15,7 @@ from jitgate.flow.audit import record_burnt
 from jitgate.flow.authorities import authority_for, trusted
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
-from jitgate.sessions.model import Host
+from jitgate.hosts.model import Host
 from jitgate.ssh.cert import Certificate
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 

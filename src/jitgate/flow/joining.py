@@ -28,8 +28,8 @@ from jitgate.flow.hosts import AddedHost, certify, drop_host
 from jitgate.flow.outside import Outside
 from jitgate.flow.ports import Tx
 from jitgate.flow.workloads import provider_for_hosts, workload_of
-from jitgate.sessions.enrolment import HostState, HostTerms, KeptToken, Waiting
-from jitgate.sessions.joining import (
+from jitgate.hosts.enrolment import HostState, HostTerms, KeptToken, Waiting
+from jitgate.hosts.joining import (
     CLOCK_MAX,
     NAMESPACE,
     TOKEN_LIFE,
@@ -41,7 +41,7 @@ from jitgate.sessions.joining import (
     unverified_hash,
     write_token,
 )
-from jitgate.sessions.model import Host
+from jitgate.hosts.model import Host
 from jitgate.ssh import sshsig
 from jitgate.ssh.pubkey import PublicKey, parse_public_key_line
 

@@ -21,8 +21,8 @@ from jitgate.ca.realms import Authority, CaKind
 from jitgate.ca.rotation import Rotation, Step
 from jitgate.core.clock import MINUTE, Micros, rfc3339
 from jitgate.flow.ports import Tx
-from jitgate.sessions.enrolment import HostState
-from jitgate.sessions.model import Host
+from jitgate.hosts.enrolment import HostState
+from jitgate.hosts.model import Host
 
 NODE_GONE: Micros = 5 * MINUTE  # a node that was not seen for so long signs nothing
 

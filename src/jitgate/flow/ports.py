@@ -18,11 +18,11 @@ from jitgate.core.clock import Micros
 from jitgate.flow.session_ports import HostLogins, Sessions
 from jitgate.flow.vault.ports import VaultRows
 from jitgate.grants.model import Grant
+from jitgate.hosts.enrolment import HostState, KeptToken, Waiting
+from jitgate.hosts.model import Host
 from jitgate.identity.keys import Standing
 from jitgate.identity.model import Credential, DeviceSignIn, LinkedIdentity, Person, RegisteredKey, SignIn
 from jitgate.identity.throttle import Throttle
-from jitgate.sessions.enrolment import HostState, KeptToken, Waiting
-from jitgate.sessions.model import Host
 from jitgate.ssh.cert import CertificateBody
 from jitgate.ssh.pubkey import PublicKey
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from jitgate.core.clock import Micros
-from jitgate.sessions.host_login import KeptLogin
+from jitgate.hosts.host_login import KeptLogin
 from jitgate.sessions.session import Session, Why
 
 

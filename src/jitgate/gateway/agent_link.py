@@ -14,7 +14,7 @@ from functools import partial
 
 from jitgate.core.sockets import tried
 from jitgate.gateway.handshake import shake_hands, tls_13
-from jitgate.sessions.agent_wire import ALPN, length_of
+from jitgate.hosts.agent_wire import ALPN, length_of
 
 PIECE = 1 << 16  # bytes given to TLS at once, so that a large frame does not hold up the others
 

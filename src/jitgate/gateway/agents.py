@@ -27,10 +27,10 @@ from jitgate.flow import bundles
 from jitgate.flow.bundles import Content, Marks, Told, content_for
 from jitgate.flow.outside import Outside
 from jitgate.gateway.agent_link import Link, accept, served_certificate
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.agent_wire import Ack, AgentHello, Dial, FromService, Have, Ping, Renew, Report
-from jitgate.sessions.enrolment import HostState
-from jitgate.sessions.model import Host
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.agent_wire import Ack, AgentHello, Dial, FromService, Have, Ping, Renew, Report
+from jitgate.hosts.enrolment import HostState
+from jitgate.hosts.model import Host
 from jitgate.ssh.wire import to_base64
 
 HELLO_S = 10.0  # for TLS and the proof: some round trips of a slow link

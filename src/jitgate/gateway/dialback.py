@@ -26,9 +26,9 @@ from jitgate.core.errors import BadInput, Error, NotFound, TooMany, Unreachable
 from jitgate.core.ids import Random, is_id
 from jitgate.core.sockets import set_options
 from jitgate.gateway.handshake import answer, read_document, shake_hands, take_off, tls_13
-from jitgate.sessions.agent_wire import DIALBACK_ALPN, Dial
-from jitgate.sessions.bundle import is_digest
-from jitgate.sessions.model import Host
+from jitgate.hosts.agent_wire import DIALBACK_ALPN, Dial
+from jitgate.hosts.bundle import is_digest
+from jitgate.hosts.model import Host
 
 DIAL_S: Final = 15.0  # seconds from asking to a bare socket: the agent's two connections, TLS, some lost packets
 HANDSHAKE_S: Final = 10.0  # seconds for TLS and what is presented

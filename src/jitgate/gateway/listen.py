@@ -17,8 +17,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from jitgate.core.sockets import peeked, taken
 from jitgate.gateway import hello, proxy
+from jitgate.hosts.agent_wire import ALPN, DIALBACK_ALPN
 from jitgate.identity.throttle import address_subject
-from jitgate.sessions.agent_wire import ALPN, DIALBACK_ALPN
 from jitgate.ssh.wire import FormatError
 
 FIRST_BYTES_S = 10.0  # seconds; a slow mobile link sends its first packet well within

@@ -27,7 +27,7 @@ from jitgate.gateway.dial import dial
 from jitgate.gateway.dialback import Dialbacks, Reached
 from jitgate.gateway.handshake import answer, no, read_question, shake_hands, take_off
 from jitgate.gateway.relay import Relays
-from jitgate.sessions.model import Host
+from jitgate.hosts.model import Host
 from jitgate.sessions.session import Session, Why
 
 HANDSHAKE_S = 10.0  # seconds for TLS and the question: two round trips of a slow link and more

@@ -1,1 +1,1 @@
-"""5 admission: the hosts that can be reached, and (later) who is let through to them and what is recorded."""
+"""5 admission: who is let through to a host, and the session that this makes."""

@@ -23,10 +23,10 @@ from jitgate.core.text import shown
 from jitgate.grants.lifecycle import is_active, state
 from jitgate.grants.model import Grant, Target
 from jitgate.grants.renew import narrow, still_permitted
+from jitgate.hosts.model import Host
 from jitgate.identity.model import RegisteredKey, VerifiedIdentity
 from jitgate.policy.bundle import PolicyBundle
 from jitgate.policy.model import Facts as PolicyFacts
-from jitgate.sessions.model import Host
 from jitgate.sessions.ticket import Ticket
 
 SESSIONS_PER_GRANT = 256  # connections at a time: Ansible with a hundred forks and an editor; a leak is seen before

@@ -8,7 +8,7 @@ from tests.unit.agent.trusts import USER_CA, certify
 
 from jitgate.agent.accepted import Accepted, from_journal, from_pam, grant_of
 from jitgate.core.errors import BadInput
-from jitgate.sessions.host_login import How
+from jitgate.hosts.host_login import How
 from jitgate.ssh.cert import CertType
 from jitgate.ssh.private import generate_ed25519
 

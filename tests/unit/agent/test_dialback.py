@@ -9,7 +9,7 @@ import pytest
 from jitgate.agent.dialback import Dialler, LocalSshd, carry, local_sshd, parse_at
 from jitgate.agent.pins import Gateway
 from jitgate.core.errors import BadInput, Unreachable
-from jitgate.sessions.agent_wire import Dial
+from jitgate.hosts.agent_wire import Dial
 
 pytestmark = pytest.mark.enable_socket  # whether an address is this machine's, the system says
 

@@ -9,7 +9,7 @@ import pytest
 
 from jitgate.agent.left_behind import changed
 from jitgate.core.clock import system_clock
-from jitgate.sessions.host_login import ITEMS_MAX, LeftBehind, make_report, take_report
+from jitgate.hosts.host_login import ITEMS_MAX, LeftBehind, make_report, take_report
 
 ULID = "01JD8Z5X2R8QK3N4M5P6S7T8V9"
 BACK = ".config/systemd/user/back.service"

@@ -13,8 +13,8 @@ from jitgate.agent import logins, processes
 from jitgate.agent.held import Held
 from jitgate.agent.logins import Logins, Seen
 from jitgate.agent.processes import Outcome, Process, Snapshot, Tree
-from jitgate.sessions.agent_wire import Report
-from jitgate.sessions.host_login import How, Login
+from jitgate.hosts.agent_wire import Report
+from jitgate.hosts.host_login import How, Login
 
 GRANT, OTHER = "0" * 25 + "1", "0" * 25 + "2"
 SCOPE = "/user.slice/user-1000.slice/session-7.scope"

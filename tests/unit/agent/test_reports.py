@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from jitgate.agent.agent import Agent
 from jitgate.agent.pins import Gateway
-from jitgate.sessions.agent_wire import MESSAGES, REPORTS_A_MINUTE, Report
+from jitgate.hosts.agent_wire import MESSAGES, REPORTS_A_MINUTE, Report
 
 
 async def test_reports_leave_room_for_pings_and_acknowledgements():

@@ -13,7 +13,7 @@ KEY = generate_ed25519().public
 WRONG = ["nonsense", "ssh-ed25519 AAAA", "ssh-ed25519 ~", KEY.line().replace("ssh-ed25519 ", "ssh-rsa ")]
 
 
-@pytest.mark.parametrize("line", WRONG)
+@pytest.mark.parametrize("line", WRONG, ids=["words", "cut", "no base64", "another type"])
 def test_a_line_that_is_no_key_is_named(tmp_path: Path, line: str):
     path = tmp_path / "revoked"
     path.write_text(f"# keys\n{KEY.line('lost')}\n\n")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.ca.samples import NOW, MemorySigner, finish, public
 from tests.unit.ca.test_trust import TRUST
-from tests.unit.sessions.test_bundle import BUNDLE
+from tests.unit.hosts.test_bundle import BUNDLE
 
 from jitgate.ca import trust
 from jitgate.ca.agent_keys import agents_text, read_agent_keys
@@ -15,8 +15,8 @@ from jitgate.ca.rules import default_rules, read_rules
 from jitgate.ca.trust import TrustList, trust_payload
 from jitgate.core.clock import DAY, HOUR
 from jitgate.core.errors import BadInput
-from jitgate.sessions import bundle
-from jitgate.sessions.bundle import bundle_payload
+from jitgate.hosts import bundle
+from jitgate.hosts.bundle import bundle_payload
 
 RULES_TEXT = default_rules("a/log", "default", user_key="user", host_key="host", log_key="log")
 TEXT = RULES_TEXT + agents_text("root", "online")

@@ -9,10 +9,10 @@ from tests.unit.policy.given import GRANT, NOW, WEB, facts, permitted, person, p
 from jitgate.core.clock import HOUR, MINUTE, SECOND
 from jitgate.grants.lifecycle import end, open_grant
 from jitgate.grants.model import Grant
+from jitgate.hosts.model import Host
 from jitgate.identity.model import RegisteredKey
 from jitgate.policy.model import Ask
 from jitgate.sessions.admit import SESSIONS_PER_GRANT, Admission, Facts, Refusal, admit
-from jitgate.sessions.model import Host
 from jitgate.sessions.ticket import Ticket
 from jitgate.ssh.private import generate_ed25519
 

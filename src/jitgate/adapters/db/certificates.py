@@ -9,7 +9,7 @@ from jitgate.adapters.db.prepared import Prepared, Values
 from jitgate.ca.realms import Authority, CaKind
 from jitgate.core.clock import SECOND, Micros
 from jitgate.grants.model import Grant
-from jitgate.sessions.model import Host
+from jitgate.hosts.model import Host
 from jitgate.ssh.cert import CertificateBody
 
 _ADD = Prepared(insert(t.certificate), *t.certificate.c.keys())

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, updat
 
 from jitgate.adapters.db import agent_tables as t
 from jitgate.core.clock import Micros
-from jitgate.sessions.agent_wire import Problem
-from jitgate.sessions.enrolment import HostState, HostTerms, KeptToken, Waiting
+from jitgate.hosts.agent_wire import Problem
+from jitgate.hosts.enrolment import HostState, HostTerms, KeptToken, Waiting
 from jitgate.ssh.pubkey import PublicKey, parse_public_key
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from jitgate.adapters.db import tables as t
 from jitgate.adapters.db.agent_tables import host_login
 from jitgate.core.clock import Micros
-from jitgate.sessions.host_login import How, KeptLogin, Login
+from jitgate.hosts.host_login import How, KeptLogin, Login
 
 _L = host_login.c
 _WANTED_MAX = 100_000

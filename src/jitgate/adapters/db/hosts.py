@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from jitgate.adapters.db import tables as t
 from jitgate.core.clock import Micros
-from jitgate.sessions.model import Host
+from jitgate.hosts.model import Host
 from jitgate.ssh.pubkey import parse_public_key
 
 

@@ -34,7 +34,7 @@ from jitgate.ca.model import HeldKeys, SignedEntry, SignedPage, SignRequest
 from jitgate.ca.signed import parse_line
 from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
 from jitgate.core.errors import BadInput, TooMany, Unreachable
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.ssh.wire import MAX_STRING
 
 __all__ = ["ProcessSigner", "SignerSettings", "open_signer"]

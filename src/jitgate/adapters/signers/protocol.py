@@ -27,7 +27,7 @@ from typing import Final
 from jitgate.ca.model import HeldAgentKeys, HeldKey, HeldKeys, LogHead, RefusedFile, SignerRefusal, SignRequest
 from jitgate.ca.realms import CaKind
 from jitgate.ca.trust import PAYLOAD_MAX as TRUST_MAX
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.ssh.pubkey import parse_public_key
 from jitgate.ssh.wire import MAX_STRING, FormatError, Reader, put_string, put_uint32, put_uint64
 

@@ -24,8 +24,8 @@ from jitgate.ca.trust import TrustList, TrustVersion, take_trust
 from jitgate.core.clock import DAY, MINUTE, Clock, Micros
 from jitgate.core.errors import BadInput, Unsafe
 from jitgate.core.fields import canonical, read_json
-from jitgate.sessions import bundle
-from jitgate.sessions.bundle import take_bundle
+from jitgate.hosts import bundle
+from jitgate.hosts.bundle import take_bundle
 from jitgate.ssh.private import SoftwareKey
 from jitgate.ssh.pubkey import Algorithm, PublicKey
 from jitgate.ssh.wire import Reader

@@ -90,7 +90,7 @@ def join(
     with --provider and --id-token-file; the join token then holds no secret and only says where to go.
     """
     from jitgate.agent import join as room  # noqa: PLC0415  # loaded when called
-    from jitgate.sessions.joining import read_token  # noqa: PLC0415  # as above
+    from jitgate.hosts.joining import read_token  # noqa: PLC0415  # as above
 
     place = _place(config, state, etc, sshd, reload)
     if name is not None:

@@ -28,12 +28,12 @@ from jitgate.app.operate import operate
 from jitgate.app.settings import Settings, load_settings
 from jitgate.app.tls import login_url, tls_folder
 from jitgate.ca.mounts import MOUNT_TABLE
+from jitgate.ca.names import host_pattern
 from jitgate.core.clock import SECOND, system_clock
 from jitgate.core.errors import Unreachable
 from jitgate.core.secret import Secret
 from jitgate.identity.totp import STEP
 from jitgate.policy.folder import load_folder
-from jitgate.sessions.model import host_pattern
 
 PATIENCE_S = 30
 STEP_S = STEP // SECOND

@@ -13,7 +13,7 @@ from jitgate.ca.envelope import Envelope
 from jitgate.core.clock import DAY
 from jitgate.core.errors import BadInput
 from jitgate.core.fields import canonical
-from jitgate.sessions.bundle import (
+from jitgate.hosts.bundle import (
     DOMAIN,
     Bundle,
     BundlePin,

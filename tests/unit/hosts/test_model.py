@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from tests.unit.ca.samples import ID, NOW, public
 
+from jitgate.ca.names import host_alias, host_pattern
 from jitgate.core.errors import BadInput
-from jitgate.sessions.model import LABELS_MAX, LOGINS_MAX, Host, check_address, host_alias, host_pattern
+from jitgate.hosts.model import LABELS_MAX, LOGINS_MAX, Host, check_address
 
 
 def host(**other: Any) -> Host:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from jitgate.ca.names import host_alias
 from jitgate.core.clock import Micros
 from jitgate.core.errors import BadInput
 from jitgate.core.text import check_name, shown
@@ -64,19 +65,10 @@ class Host:
         return HostFacts(self.name, self.realm, self.labels, self.logins)
 
 
-def host_alias(realm: str, name: str) -> str:
-    return f"{name}.{realm}.jitgate"
-
-
 def check_reach(value: str) -> str:
     if value not in REACHES:
         raise BadInput(f"not a way to a host: {shown(value)}", f"one of {', '.join(REACHES)}")
     return value
-
-
-def host_pattern(realm: str) -> str:
-    """What a `@cert-authority` line names: the realm's hosts and nothing else."""
-    return f"*.{realm}.jitgate"
 
 
 def check_address(value: str) -> str:

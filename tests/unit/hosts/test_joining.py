@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.ca.samples import public
-from tests.unit.sessions.test_bundle import HOST_ID, ID
+from tests.unit.hosts.test_bundle import HOST_ID, ID
 
 from jitgate.core.errors import BadInput
 from jitgate.core.secret import Secret
-from jitgate.sessions.joining import JoinToken, join_bytes, new_secret, read_token, secret_hash, write_token
+from jitgate.hosts.joining import JoinToken, join_bytes, new_secret, read_token, secret_hash, write_token
 
 TOKEN = JoinToken(
     url="https://jitgate.example.com:8443",

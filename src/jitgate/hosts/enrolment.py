@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from jitgate.ca.trust import TrustVersion
 from jitgate.core.clock import Micros
-from jitgate.sessions.agent_wire import Problem
-from jitgate.sessions.bundle import BundleVersion
+from jitgate.hosts.agent_wire import Problem
+from jitgate.hosts.bundle import BundleVersion
 from jitgate.ssh.pubkey import PublicKey
 
 

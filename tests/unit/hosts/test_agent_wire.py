@@ -5,13 +5,13 @@ import base64
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.sessions.test_bundle import HOST_ID, ID, KRL, bundle_of
+from tests.unit.hosts.test_bundle import HOST_ID, ID, KRL, bundle_of
 
 from jitgate.core.errors import BadInput
 from jitgate.core.fields import canonical
-from jitgate.sessions import agent_wire as wire
-from jitgate.sessions.agent_wire import Have, Problem
-from jitgate.sessions.bundle import krl_digest
+from jitgate.hosts import agent_wire as wire
+from jitgate.hosts.agent_wire import Have, Problem
+from jitgate.hosts.bundle import krl_digest
 
 NONCE = "5a" * 32
 HAVE = Have((0, 41, 5), (0, 7), krl_digest(KRL))

@@ -14,7 +14,7 @@ from jitgate.core.errors import BadInput
 from jitgate.core.fields import Fields
 from jitgate.core.ids import is_id
 from jitgate.core.text import check_name
-from jitgate.sessions.agent_wire import Report
+from jitgate.hosts.agent_wire import Report
 
 KEY_ID_MAX: Final = 255
 ITEMS_MAX: Final = 32

@@ -21,8 +21,8 @@ from jitgate.core.errors import BadInput
 from jitgate.core.fields import Fields, read_json
 from jitgate.core.ids import is_id
 from jitgate.core.text import check_name
-from jitgate.sessions.bundle import KRL_MAX, BundleVersion, is_digest
-from jitgate.sessions.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.hosts.bundle import KRL_MAX, BundleVersion, is_digest
+from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.ssh.sshsig import MAX_BLOB
 from jitgate.ssh.wire import FormatError, from_base64, to_base64
 
