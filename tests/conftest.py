@@ -42,6 +42,9 @@ for _each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(_each, signal.default_int_handler if _each is signal.SIGINT else signal.SIG_DFL)
 
 
+# Programs that `make test` has unpacked on a machine that lacks them: some tests look for theirs when they are read.
+os.environ["PATH"] += f":{parts.unpacked_folder()}"
+
 # Tests start Python a thousand times; where this is set, each would compile all that it imports anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -60,6 +60,7 @@ PARTS = {
     "libnss_wrapper.so": Part(("libnss-wrapper",), "usr/lib/*/libnss_wrapper.so"),
     "rsync": Part(("rsync",), "usr/bin/rsync"),
     "git": Part(("git",), "usr/bin/git"),
+    "ip": Part(("iproute2",), "**/bin/ip"),
     "softhsm2-util": Part(SOFTHSM, "usr/bin/softhsm2-util"),
     "libsofthsm2.so": Part(SOFTHSM, "usr/lib/softhsm/libsofthsm2.so"),
     "haproxy": Part(("haproxy",), "usr/sbin/haproxy"),

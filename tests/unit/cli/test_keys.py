@@ -34,7 +34,9 @@ def agent(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def in_agent(path: str) -> list[str]:
-    done = subprocess.run(["ssh-add", "-L"], env={"SSH_AUTH_SOCK": path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["ssh-add", "-L"], env=os.environ | {"SSH_AUTH_SOCK": path}, capture_output=True, text=True, check=False
+    )
     return done.stdout.splitlines()
 
 
@@ -46,7 +48,7 @@ def with_passphrase(key: str) -> Path:
 def test_a_key_in_an_agent_signs_through_ssh_keygen(
     machine: Machine, sign_in: SignIn, service: FakeService, other_key: str, agent: str
 ):
-    subprocess.run(["ssh-add", "-q", other_key], env={"SSH_AUTH_SOCK": agent}, check=True)
+    subprocess.run(["ssh-add", "-q", other_key], env=os.environ | {"SSH_AUTH_SOCK": agent}, check=True)
     public = parse_public_key_line(Path(f"{other_key}.pub").read_text().strip())[0]
     Path(other_key).unlink()
     status, _, err = sign_in("--key", f"{other_key}.pub")
@@ -60,7 +62,7 @@ def test_a_key_in_an_agent_signs_through_ssh_keygen(
 def test_a_key_with_a_passphrase_signs_through_the_agent(
     sign_in: SignIn, service: FakeService, other_key: str, agent: str
 ):
-    subprocess.run(["ssh-add", "-q", other_key], env={"SSH_AUTH_SOCK": agent}, check=True)
+    subprocess.run(["ssh-add", "-q", other_key], env=os.environ | {"SSH_AUTH_SOCK": agent}, check=True)
     locked = with_passphrase(other_key)
     status, _, err = sign_in("--key", str(locked))
     assert status == 0, err
@@ -106,7 +108,7 @@ def test_the_agent_gets_key_and_certificate_for_as_long_as_it_lives(alice: Machi
 
 
 def test_a_logout_takes_it_from_the_agent_again_and_nothing_else(alice: Machine, agent: str, other_key: str):
-    subprocess.run(["ssh-add", "-q", other_key], env={"SSH_AUTH_SOCK": agent}, check=True)
+    subprocess.run(["ssh-add", "-q", other_key], env=os.environ | {"SSH_AUTH_SOCK": agent}, check=True)
     assert alice.jitctl("vm", "connect", "web1", "--print")[0] == 0
     assert len(in_agent(agent)) == 3
     assert alice.jitctl("logout")[0] == 0
