@@ -61,6 +61,7 @@ PARTS = {
     "rsync": Part(("rsync",), "usr/bin/rsync"),
     "git": Part(("git",), "usr/bin/git"),
     "ip": Part(("iproute2",), "**/bin/ip"),
+    "sudo": Part(("sudo",), "usr/bin/sudo"),
     "softhsm2-util": Part(SOFTHSM, "usr/bin/softhsm2-util"),
     "libsofthsm2.so": Part(SOFTHSM, "usr/lib/softhsm/libsofthsm2.so"),
     "haproxy": Part(("haproxy",), "usr/sbin/haproxy"),

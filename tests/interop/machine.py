@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.enroller import Enroller
 from tests.interop.agents import PROGRAM, until
 from tests.unit.agent.trusts import HOST_CA, NONCE, USER_CA
+from tools.debian import unpacked
+from tools.parts import PARTS
 
 from jitgate.ca.names import user_key_id
 from jitgate.core.clock import system_clock
@@ -22,6 +24,7 @@ from jitgate.ssh.cert import CertificateBody, CertType, join, to_be_signed
 from jitgate.ssh.private import SoftwareKey, dump_private_key, generate_ed25519
 
 USERS = {"ubuntu": 5001, "deploy": 5002}
+SUDO = Path("/run/sudo")
 
 
 class Machine:
@@ -207,6 +210,22 @@ def make_system(folder: Path, keygen: Path, port: int) -> None:
     subprocess.run(["mount", "--bind", str(etc), "/etc"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
     Path("/run/sshd").mkdir(mode=0o755)
+
+
+def install_sudo(login: str) -> None:
+    """Debian's, for this namespace alone: `login` may do everything, and is asked for nothing."""
+    tree = unpacked(PARTS["sudo"].packages)
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/usr/libexec"], check=True)
+    shutil.copytree(tree / "usr/libexec/sudo", "/usr/libexec/sudo", symlinks=True)
+    shutil.copy(tree / "usr/bin/sudo", SUDO)
+    SUDO.chmod(0o4755)
+    for path, text in (
+        ("/etc/sudoers", f"{login} ALL=(ALL) NOPASSWD: ALL\n"),
+        ("/etc/pam.d/sudo", "account required pam_permit.so\nsession required pam_permit.so\n"),
+    ):
+        Path(path).unlink(missing_ok=True)
+        Path(path).write_text(text)
+        Path(path).chmod(0o440)
 
 
 def a_grant() -> str:

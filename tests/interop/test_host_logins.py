@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.agents import until
-from tests.interop.machine import USERS, Machine, a_grant, alive, make_system, owner
+from tests.interop.machine import SUDO, USERS, Machine, a_grant, alive, install_sudo, make_system, owner
 from tests.unit.agent.trusts import USER_CA
 
 from jitgate.agent import jit
@@ -250,15 +250,13 @@ def test_inside_a_login_that_is_over_in_no_time_is_known_by_its_marks(host: Mach
 
 
 @inside
-def test_inside_a_child_of_root_goes_too(host: Machine):
-    """What the session became another user for, as by sudo: its processes are root's, its audit session the login's."""
+def test_inside_what_sudo_runs_goes_too(host: Machine):
+    """Debian's own sudo: its processes are root's, and their audit session is the login's."""
+    install_sudo("deploy")
     grant, mark = a_grant(), "70200"
-    helper = Path("/run/become")  # a file system where a program may become root
-    shutil.copy(shutil.which("setpriv") or "setpriv", helper)
-    helper.chmod(0o4755)
-    host.start(host.certified("alice", "ubuntu", grant, 71), "ubuntu", f"{helper} --reuid=0 setsid sleep {mark}")
+    host.start(host.certified("alice", "deploy", grant, 71), "deploy", f"{SUDO} -n setsid sleep {mark}")
     host.reported("login")
-    until(lambda: [owner(each) for each in alive(mark)] == [0])
+    until(lambda: any(owner(each) == 0 for each in alive(mark)))
     host.end_grant(grant)
     until(lambda: not alive(mark))
 
