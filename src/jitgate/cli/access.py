@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jitgate.cli import certificate as certs
-from jitgate.cli import terminal
+from jitgate.cli import sshconfig, terminal
 from jitgate.cli.answers import About, Grant, Host, Realm, Row, as_about, as_grant, as_host, as_row, rows, text, twice
 from jitgate.cli.command import Options
 from jitgate.cli.files import FILE_MODE
@@ -267,6 +267,10 @@ def certificate_for(
     if path is not None and found is not None and same and not certs.used_up(found, now):
         return found, path
     fetched = fetch(service, host, grant, known.realms, options)
+    with one_at_a_time(profile, CONFIG_LOCK):
+        # asked for after the certificate and written before it is there for others: who has one then knows every host
+        # key that was listed before it
+        sshconfig.write_known_hosts(profile, about(service))
     return fetched.certificate, certs.keep(profile, host, fetched, grant)
 
 

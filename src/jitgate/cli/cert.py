@@ -175,11 +175,6 @@ def _renew(wish: access.Wish, options: Options, profile: Profile, session: Sessi
         chosen = access.choose_login(target, wish.login, options)
         grant = access.open_grant(service, target, chosen, wish, options)
         access.certificate_for(service, target, grant, known, options)
-        if not sshconfig.config_file(profile).exists():
-            return
-        with access.one_at_a_time(profile, access.CONFIG_LOCK):
-            # asked for after the certificate: who has one then knows every host key that was listed before it
-            known = access.about(service)
-            sshconfig.write_known_hosts(profile, known)
-            if not sshconfig.is_current(profile, target, known.gateway):  # addresses and gateway may be others now
-                sshconfig.write_files(profile, access.hosts_of(service), known)
+        if sshconfig.config_file(profile).exists() and not sshconfig.is_current(profile, target, known.gateway):
+            with access.one_at_a_time(profile, access.CONFIG_LOCK):  # addresses and gateway may be others now
+                sshconfig.write_files(profile, access.hosts_of(service), access.about(service))

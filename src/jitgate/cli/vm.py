@@ -130,7 +130,6 @@ def _prepare(wish: access.Wish, options: Options, profile: Profile, session: Ses
             certificate, path = access.certificate_for(service, host, grant, known, options)
             clean(profile, system_clock())
             with access.one_at_a_time(profile, access.CONFIG_LOCK):
-                # asked for after the certificate: who has one then knows every host key that was listed before it
                 sshconfig.write(profile, hosts, access.about(service), options)
         offer_to_agent(profile, service.signer, certificate, path, system_clock())
     return _Ready(profile, host, grant, certificate, path, known.gateway)

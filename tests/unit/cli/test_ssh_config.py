@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,6 +231,25 @@ def test_who_fetches_for_one_host_does_not_wait_for_another(alice: Machine, serv
     assert [request[1] for request in service.requests[before:]].count("/v1/certificates") == 2
 
 
+def test_a_certificate_is_there_once_the_hosts_keys_are(alice: Machine, service: FakeService):
+    """Another ssh that finds it goes to the host at once: it has to know the keys that were listed meanwhile."""
+    assert alice.jitctl(*CONNECT)[0] == 0
+    certificate = alice.state / "certs/web1.default.jitgate/ubuntu.pub"
+    certificate.unlink()
+    before = len(service.requests)
+    with held(alice.state / "ssh_config.lock"):
+        renewing = alice.start("cert", "renew", "web1.default.jitgate", "--login", "ubuntu")
+        until = time.monotonic() + 30
+        while "/v1/certificates" not in [request[1] for request in service.requests[before:]]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        with pytest.raises(subprocess.TimeoutExpired):
+            renewing.communicate(timeout=0.5)
+        assert not certificate.exists()
+    assert (renewing.communicate(timeout=30)[1].count("error"), renewing.returncode) == (0, 0)
+    assert certificate.exists()
+
+
 @contextmanager
 def held(lock: Path) -> Iterator[None]:
     file = os.open(lock, os.O_RDWR)
@@ -254,10 +274,10 @@ def test_a_renewal_looks_at_all_hosts_only_now_and_then(alice: Machine, service:
     assert "/v1/hosts" not in renewed()
     config = alice.state / "ssh_config"
     os.utime(config, (config.stat().st_mtime - 301,) * 2)
-    assert renewed()[-1] == "/v1/hosts"
+    assert "/v1/hosts" in renewed()
     assert ssh_sees(alice, "new1", "-l", "nobody")["hostkeyalias"] == ["new1.default.jitgate"]
     service.hosts[0]["address"] = "127.0.0.9"  # this very host's is never old
-    assert renewed()[-1] == "/v1/hosts"
+    assert "/v1/hosts" in renewed()
     assert ssh_sees(alice, "web1")["hostname"] == ["127.0.0.9"]
 
 
