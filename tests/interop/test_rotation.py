@@ -31,7 +31,7 @@ effect: allow
 who: {groups: [engineers]}
 what: {labels: {tier: web}}
 as: [ubuntu, deploy]
-how_long: {grant: 1h, certificate: 8s}
+how_long: {grant: 1h, certificate: 14s}
 extensions: [permit-pty]
 """
 
