@@ -23,6 +23,7 @@ from jitgate.hosts.agent_wire import Have, Problem
 from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
 from jitgate.hosts.bundle import Bundle, BundlePin, check_krl, krl_digest, open_bundle
 from jitgate.hosts.joining import NAMESPACE, JoinToken, join_bytes, read_token, secret_hash
+from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import SoftwareKey, generate_ed25519
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class FakeAgent:
     krl: bytes = b""
     tls: ssl.SSLSocket | None = None
     lines: list[str] = field(default_factory=list)
+    host_ca: str = ""
 
     @property
     def name(self) -> str:
@@ -93,7 +95,7 @@ class FakeAgent:
     def have(self) -> Have:
         bundle, trust = self.bundle, self.trust
         krl = krl_digest(self.krl) if bundle else ""
-        return Have(bundle.version if bundle else None, trust.version if trust else None, krl)
+        return Have(bundle.version if bundle else None, trust.version if trust else None, krl, self.host_ca)
 
     def connect(self, gate: Gate, *, name: str = "", key: SoftwareKey | None = None, **wrong: str) -> wire.FromService:
         """The service's answer to the hello: `Welcome` or `Refused`."""
@@ -129,6 +131,8 @@ class FakeAgent:
                 self.take_trust(message.unverified)
             elif isinstance(message, wire.BundleSent):
                 self.take_bundle(message.unverified, message.krl)
+            elif isinstance(message, wire.CertificateSent):
+                self.host_ca = parse_certificate_line(message.line).body.ca.fingerprint
             else:
                 return message
         except BadInput as error:

@@ -80,6 +80,8 @@ async def test_what_an_agent_said_last_is_kept(opened: Opened):
         trust=(1, 3),
         trust_at=NOW,
         krl="ab" * 32,
+        host_ca="SHA256:" + "a" * 43,
+        host_ca_at=NOW,
         clock_off=-61_000_000,
         problems=(Problem("clock", "61 s behind"),),
     )

@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from jitgate.ssh.pubkey import parse_public_key_line
 
 PERSON = generate_ed25519()
 Tree = dict[str, str]
+RELOAD_S = 2.0  # an sshd that is told to read its settings again closes its port for a moment
 
 
 def trust_of(host: LocalHost, *logins: str, **changed: object) -> HostTrust:
@@ -142,13 +144,13 @@ def ssh(
     }
     options += [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
     where = ["-p", str(host.port), f"{login}@{host.address}"]
-    return subprocess.run(
-        ["ssh", "-F", "none", *options, *where, "echo $LOCAL_HOST"],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    command = ["ssh", "-F", "none", *options, *where, "echo $LOCAL_HOST"]
+    until = time.monotonic() + RELOAD_S
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if "Connection refused" not in done.stderr or time.monotonic() > until:
+            return done
+        time.sleep(0.1)
 
 
 def opens(host: LocalHost, login: str, *principals: str, **how: object) -> bool:

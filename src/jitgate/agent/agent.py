@@ -59,6 +59,7 @@ class Agent:
     clock: Clock
     joined: Callable[[], bool] = lambda: True
     applied_trust: TrustVersion | None = None
+    applied_host_ca: str = ""
     applied_bundle: BundleVersion | None = None
     applied_at: Micros = 0
     problems: dict[str, Problem] = field(default_factory=dict)
@@ -79,7 +80,7 @@ class Agent:
         """What is in force, and not only kept."""
         known = self.held.have()
         has_list = self.applied_bundle is not None and not self._lacks_list
-        return Have(self.applied_bundle, self.applied_trust, known.krl if has_list else "")
+        return Have(self.applied_bundle, self.applied_trust, known.krl if has_list else "", self.applied_host_ca)
 
     # ---- the service ----
 
@@ -168,8 +169,8 @@ class Agent:
 
     def install(self) -> None:
         """sshd's settings as they have to be. `Error` becomes a problem, and what was in force stays so."""
-        trust = self.held.trust
-        if trust is None or self.held.certificate is None or not self.joined():
+        trust, certificate = self.held.trust, self.held.certificate
+        if trust is None or certificate is None or not self.joined():
             return
         try:
             obey.install(self.held)
@@ -178,6 +179,7 @@ class Agent:
         else:
             self.well("install")
             self.applied_trust, self.applied_at = trust.version, self.clock()
+            self.applied_host_ca = certificate.body.ca.fingerprint
 
     def put_revoked(self) -> None:
         """The revocation list as it has to be; the bundle counts as applied only then."""

@@ -1,6 +1,5 @@
 """The host key by which a host proves who it is: one of sshd's own, in a file that only root reads."""
 
-import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Final
 
 from jitgate.agent.sshd import Effective, Sshd
 from jitgate.core.errors import Error, NotFound
+from jitgate.ssh.material import FINGERPRINT
 from jitgate.ssh.private import MAX_FILE, SoftwareKey, load_private_key
 from jitgate.ssh.pubkey import Algorithm
 from jitgate.ssh.sshsig import encode, signed_bytes
 
-_FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _ORDER: Final = (Algorithm.ED25519, Algorithm.ECDSA_256, Algorithm.ECDSA_384, Algorithm.ECDSA_521, Algorithm.RSA)
 
 
@@ -66,6 +65,6 @@ def certified(sshd: Sshd, certificates: Sequence[str]) -> dict[str, str]:
             continue
         command = ["ssh-keygen", "-l", "-E", "sha256", "-f", value]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # no shell
-        if print_ := _FINGERPRINT.search(done.stdout):
+        if print_ := FINGERPRINT.search(done.stdout):
             found[print_[0]] = value
     return found

@@ -8,7 +8,9 @@
   who has none that is valid fetches one before they can connect.
 *use* is done when nothing by the old key is needed any more.
 - User and interception keys: the last certificate by it has ended.
-- Host key: each host was given a certificate since the new key signs.
+- Host key: each host shows a certificate by the new key, and logins that were under way when it began to are over. A
+  host with an agent has acknowledged it. One without was given it since the new key signs; that it was installed is the
+  operator's word.
 *retire* is done when nobody trusts the old key: each host as in *trust*, for keys that hosts keep.
 
 Hosts that an operator waived by name hold nothing up. Time is not waived: a stolen key has its own way.
@@ -19,11 +21,12 @@ from dataclasses import dataclass
 
 from jitgate.ca.realms import Authority, CaKind
 from jitgate.ca.rotation import Rotation, Step
-from jitgate.core.clock import MINUTE, Micros, rfc3339
+from jitgate.core.clock import MINUTE, SECOND, Micros, rfc3339
 from jitgate.flow.ports import Tx
 from jitgate.hosts.enrolment import HostState
 from jitgate.hosts.model import Host
 
+LOGIN: Micros = 10 * SECOND  # from sshd's choice of its certificate until ssh has looked up who signed it
 NODE_GONE: Micros = 5 * MINUTE  # a node that was not seen for so long signs nothing
 
 _RENEW = "jitgate host renew {0}, and on the host jitgate host trust {0}.trust; or --waive {0}"
@@ -73,7 +76,7 @@ def obstacles(
         if plan.kind is not CaKind.USER:
             yield from _people(tx, plan, new, now)
     elif plan.step is Step.USE and plan.kind is CaKind.HOST:
-        yield from _not_certified(tx, plan)
+        yield from _not_certified(tx, plan, new, now)
     elif plan.step is Step.USE:
         end = tx.certificates.last_end(old.id)
         if end is not None and end > now:
@@ -108,12 +111,21 @@ def _silent(host: Host, state: HostState) -> Obstacle:
     return Obstacle(f"{host.name}'s agent has not acknowledged it, and {where}", _AGENT.format(host.name), host.name)
 
 
-def _not_certified(tx: Tx, plan: Rotation) -> Iterator[Obstacle]:
+def _not_certified(tx: Tx, plan: Rotation, new: Authority, now: Micros) -> Iterator[Obstacle]:
     certified = tx.certificates.hosts_certified()
+    states = {state.host_id: state for state in tx.host_states.all(plan.realm)}
+    last = 0
     for host in _hosts(tx, plan.realm, plan.waived):
-        if certified.get(host.id, -1) < plan.step_at:
+        state = states.get(host.id)
+        if state is not None and state.host_ca == new.key.fingerprint:
+            last = max(last, state.host_ca_at or 0)
+        elif state is not None or certified.get(host.id, -1) < plan.step_at:
             words = f"{host.name} shows a certificate by the old key"
-            yield Obstacle(words, _RENEW.format(host.name), host.name)
+            yield Obstacle(words, (_AGENT if state else _RENEW).format(host.name), host.name)
+        else:
+            last = max(last, certified[host.id])
+    if last + LOGIN > now:
+        yield Obstacle("logins may be under way that were shown the old certificate", "wait", ready_at=last + LOGIN)
 
 
 def _people(tx: Tx, plan: Rotation, new: Authority, now: Micros) -> Iterator[Obstacle]:

@@ -23,6 +23,7 @@ from jitgate.core.ids import is_id
 from jitgate.core.text import check_name
 from jitgate.hosts.bundle import KRL_MAX, BundleVersion, is_digest
 from jitgate.hosts.bundle import PAYLOAD_MAX as BUNDLE_MAX
+from jitgate.ssh.material import FINGERPRINT
 from jitgate.ssh.sshsig import MAX_BLOB
 from jitgate.ssh.wire import FormatError, from_base64, to_base64
 
@@ -121,11 +122,13 @@ FromService = Greeting | Welcome | Refused | TrustSent | BundleSent | Certificat
 
 @dataclass(frozen=True, slots=True)
 class Have:
-    """What the agent has applied. `krl`: SHA-256 of the KRL, lower-case hex, or empty."""
+    """What the agent has applied. `krl`: SHA-256 of the KRL, lower-case hex, or empty. `host_ca`: the fingerprint of
+    the key that signed the certificate which sshd shows, or empty."""
 
     bundle: BundleVersion | None = None
     trust: TrustVersion | None = None
     krl: str = ""
+    host_ca: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +312,7 @@ def _put_have(have: Have) -> dict[str, object]:
         "bundle": list(have.bundle) if have.bundle else None,
         "trust": list(have.trust) if have.trust else None,
         "krl": have.krl,
+        "host_ca": have.host_ca,
     }
 
 
@@ -325,9 +329,12 @@ def _take_have(value: object) -> Have:
     krl = fields.text("krl", 64)
     if krl and not is_digest(krl):
         raise fields.wrong("krl")
+    host_ca = fields.text("host_ca", 50)
+    if host_ca and not FINGERPRINT.fullmatch(host_ca):
+        raise fields.wrong("host_ca")
     fields.skip("bundle", "trust")
     fields.end()
-    return Have(bundle, trust, krl)
+    return Have(bundle, trust, krl, host_ca)
 
 
 def _take_problem(value: object) -> Problem:

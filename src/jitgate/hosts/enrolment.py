@@ -53,7 +53,8 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class HostState:
     """What an agent said last. `connected_at` None: it is not connected; `node`: to which service it is, or was.
-    `clock_off`: its clock minus ours."""
+    `host_ca`: the fingerprint of the key that signed the certificate which its sshd shows, as it said at `host_ca_at`;
+    empty if it did not say. `clock_off`: its clock minus ours."""
 
     host_id: str
     realm: str
@@ -66,5 +67,7 @@ class HostState:
     trust: TrustVersion | None = None
     trust_at: Micros | None = None
     krl: str = ""
+    host_ca: str = ""
+    host_ca_at: Micros | None = None
     clock_off: Micros = 0
     problems: tuple[Problem, ...] = field(default=())

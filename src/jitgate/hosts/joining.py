@@ -17,6 +17,7 @@ from jitgate.core.fields import Fields, canonical, read_json
 from jitgate.core.ids import Random, is_id
 from jitgate.core.secret import Secret
 from jitgate.core.text import check_name
+from jitgate.ssh.material import FINGERPRINT
 
 NAMESPACE: Final = "jitgate-join@v1"
 """Of the SSHSIG by which a host proves its host key when it joins."""
@@ -26,7 +27,6 @@ TOKEN_LIFE: Final[Micros] = HOUR  # unless the owner says otherwise
 CLOCK_MAX: Final[Micros] = 300_000_000  # a host's clock may be this far off when it joins
 _SECRET_BYTES: Final = 32
 _URL: Final = re.compile(r"https://[!-~]{1,300}")
-_FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _PIN: Final = re.compile(r"(sha256=[0-9a-f]{64})?")
 _SECRET: Final = re.compile(r"[0-9a-f]{64}")
 _HINT: Final = "an owner makes a new one: jitctl hosts add NAME"
@@ -51,7 +51,7 @@ class JoinToken:
         if not (
             is_id(self.installation)
             and _URL.fullmatch(self.url)
-            and _FINGERPRINT.fullmatch(self.root)
+            and FINGERPRINT.fullmatch(self.root)
             and _PIN.fullmatch(self.tls_pin)
             and _SECRET.fullmatch(self.secret.reveal())
         ):

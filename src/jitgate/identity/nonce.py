@@ -13,12 +13,12 @@ from jitgate.core.errors import BadInput
 from jitgate.core.ids import Random
 from jitgate.core.text import shown
 from jitgate.identity.proof import origin_of
+from jitgate.ssh.material import FINGERPRINT
 
 SALT_BYTES = 32
 
 _SALT = re.compile(r"[0-9a-f]{64}")
 _PROVIDER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 def check_provider(name: str) -> str:
@@ -46,7 +46,7 @@ def nonce_for(origin: str, provider: str, fingerprint: str, salt: str) -> str:
     if origin_of(origin) != origin:
         raise BadInput(f"not an origin: {shown(origin)}", "scheme://host[:port], lower case, no default port")
     check_provider(provider)
-    if not _FINGERPRINT.fullmatch(fingerprint):
+    if not FINGERPRINT.fullmatch(fingerprint):
         raise BadInput(f"not a fingerprint: {shown(fingerprint)}", "SHA256:..., as ssh-keygen -l has it")
     if not _SALT.fullmatch(salt):
         raise BadInput("not a salt", "32 random bytes as 64 lower-case hex digits")

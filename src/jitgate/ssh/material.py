@@ -3,6 +3,7 @@
 Sources: RFC 4253 6.6 (RSA), RFC 5656 3.1 (ECDSA), RFC 8709 (Ed25519), OpenSSH PROTOCOL.u2f (sk).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,8 @@ from jitgate.core.text import shown
 from jitgate.ssh.ed25519 import Ed25519Key
 from jitgate.ssh.wire import FormatError, Reader, to_base64
 
+FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+"""As `fingerprint_of` and `ssh-keygen -l` write it."""
 MAX_KEY: Final = 4096  # bytes; an RSA key of 16384 bits takes 2,100
 RSA_BITS: Final = range(3072, 16384 + 1)  # below: NIST SP 800-57's end of 112 bits; above: verifying costs us too much
 RSA_EXPONENT_MAX: Final = 1 << 32  # a long exponent makes each verification slow and buys nothing

@@ -14,7 +14,7 @@ from jitgate.hosts.agent_wire import Have, Problem
 from jitgate.hosts.bundle import krl_digest
 
 NONCE = "5a" * 32
-HAVE = Have((0, 41, 5), (0, 7), krl_digest(KRL))
+HAVE = Have((0, 41, 5), (0, 7), krl_digest(KRL), "SHA256:" + "a" * 43)
 FROM_SERVICE = (
     wire.Greeting(NONCE),
     wire.Welcome(7),

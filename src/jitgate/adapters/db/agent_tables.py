@@ -22,6 +22,8 @@ host_state = Table(
     Column("trust_counter", BigInteger, nullable=False),
     Column("trust_at", BigInteger, nullable=True),
     Column("krl", String(64), nullable=False),  # SHA-256 of the acknowledged revocation list
+    Column("host_ca", String(64), nullable=False, server_default=""),  # whose certificate sshd shows: a fingerprint
+    Column("host_ca_at", BigInteger, nullable=True),
     Column("clock_off", BigInteger, nullable=False),
     Column("problems", Text, nullable=False),  # JSON list of code and detail
 )
@@ -91,7 +93,7 @@ Index("ix_host_login_session", host_login.c.session_id)
 CHANGES = {
     "host_login": "ended_at kill_at",
     "host_state": "node_id connected_at seen_at agent bundle bundle_epoch bundle_counter bundle_at trust_epoch "
-    "trust_counter trust_at krl clock_off problems host_id realm_id",
+    "trust_counter trust_at krl host_ca host_ca_at clock_off problems host_id realm_id",
     "host_waiting": "approved_at",
     "join_token": "used_at used_by",
 }

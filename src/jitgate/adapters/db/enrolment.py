@@ -187,6 +187,8 @@ def _put_state(state: HostState) -> dict[str, object]:
         "trust_counter": trust[1],
         "trust_at": state.trust_at if state.trust else None,
         "krl": state.krl,
+        "host_ca": state.host_ca,
+        "host_ca_at": state.host_ca_at if state.host_ca else None,
         "clock_off": state.clock_off,
         "problems": json.dumps([[each.code, each.detail] for each in state.problems]),
     }
@@ -219,6 +221,8 @@ def _state(row: Row[Any]) -> HostState:
         trust=(row.trust_epoch, row.trust_counter) if row.trust_at else None,
         trust_at=row.trust_at,
         krl=row.krl,
+        host_ca=row.host_ca,
+        host_ca_at=row.host_ca_at,
         clock_off=row.clock_off,
         problems=tuple(Problem(code, detail) for code, detail in json.loads(row.problems)),
     )
