@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.client import Signer
 from tests.corp import Corp
 from tests.providers import ISSUER, SERVICE_CLIENT, FakeProvider, rsa_key
-from tests.world import OPERATOR, World
+from tests.world import OPERATOR, ROLES, World
 
 from jitgate.adapters.oidc.keys import RENEW, WINDOW
 from jitgate.adapters.oidc.provider import HttpProvider
@@ -21,6 +21,7 @@ from jitgate.core.secret import Secret
 from jitgate.flow.people import disable_person
 from jitgate.identity.oidc import TOKEN_MAX
 from jitgate.identity.providers import ProviderSettings
+from jitgate.ssh.cert import parse_certificate_line
 from jitgate.ssh.private import generate_ed25519
 
 pytestmark = pytest.mark.databases
@@ -273,6 +274,32 @@ async def test_a_sign_in_lasts_as_long_as_the_settings_say(corp: Corp):
     assert (await visitor.get("/v1/me")).status == 200
     corp.world.clock.advance(SECOND)
     assert (await visitor.get("/v1/me")).status == 401
+
+
+async def test_access_ends_with_the_token_where_the_role_says_so(corp: Corp):
+    await corp.world.apply(ROLES.replace(b"certificate: 15m", b"certificate: 15m, within_token: true"))
+    begun = corp.world.clock() // SECOND
+    visitor = await corp.enter(groups=["engineers"], exp=begun + 20 * 60)
+    answer = await visitor.post("/v1/grants", {"host": "web1", "minutes": 30})
+    assert (answer.status, answer.code) == (403, "too_long")
+    grant = await visitor.grant("web1")
+    corp.world.clock.advance(10 * MINUTE)
+    issued = await visitor.certificate("web1", grant)
+    assert issued.status == 201, issued
+    body = parse_certificate_line(issued.json["certificate"]).body
+    assert body.valid_before == begun + 20 * 60
+    corp.world.clock.advance(10 * MINUTE)
+    assert (await visitor.get("/v1/me")).status == 200  # the sign-in goes on
+    assert (await visitor.certificate("web1", grant)).status == 409
+    answer = await visitor.post("/v1/grants", {"host": "web1"})
+    assert (answer.status, answer.code) == (403, "token_ended")
+
+
+async def test_for_a_password_it_ends_with_the_sign_in(corp: Corp):
+    await corp.world.apply(ROLES.replace(b"grant: 1h, certificate: 15m", b"grant: 30d, within_token: true"))
+    visitor = await corp.world.enter("alice")
+    answer = await visitor.post("/v1/grants", {"host": "web1"})
+    assert answer.json["grant"]["ends_at"] == (await visitor.get("/v1/me")).json["sign_in"]["expires_at"]
 
 
 # --- the provider's keys ---

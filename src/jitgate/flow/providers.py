@@ -132,7 +132,7 @@ def _finish(tx: Tx, outside: Outside, known: Known, source: str, device: str) ->
     if person.disabled_at is not None:
         return Denied("this person is disabled here", "ask who runs this service", code="person_disabled")
     identity = by_provider(person, token)
-    said = Said(settings.name, token.groups, token.dropped, token.directory_name)
+    said = Said(settings.name, token.groups, token.dropped, token.directory_name, token.expires_at)
     until = now + settings.lifetime
     return complete(tx, outside, identity, known.key, known.comment, source, until=until, said=said)
 

@@ -48,6 +48,7 @@ class Said:
     groups: tuple[str, ...]
     dropped: int
     directory_name: str
+    token_ends_at: Micros
 
 
 async def sign_in(outside: Outside, evidence: Evidence, source: str) -> SignedIn:
@@ -216,8 +217,9 @@ def complete(
     more: tuple[tuple[str, str | int], ...] = ()
     if said:
         issuer, subject, groups = identity.issuer, identity.subject, said.groups
-        name = said.directory_name
-        row = replace(row, provider=said.provider, issuer=issuer, subject=subject, groups=groups, directory_name=name)
+        name, ends = said.directory_name, said.token_ends_at
+        row = replace(row, provider=said.provider, issuer=issuer, subject=subject, groups=groups)
+        row = replace(row, directory_name=name, token_ends_at=ends)
         more = (
             ("provider", said.provider),
             ("issuer", issuer),

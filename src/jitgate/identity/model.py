@@ -67,6 +67,9 @@ class VerifiedIdentity:
     """Why the groups are not known, in words: nothing is decided on such an identity."""
     left: frozenset[str] = frozenset()
     """Realms in which nothing is given to them."""
+    token_ends_at: Micros | None = None
+    """Until when an identity provider's token says that it is they; for a password the sign-in's end; None if nothing
+    says it."""
 
     def __post_init__(self) -> None:
         _check_id("person", self.person_id)
@@ -104,6 +107,7 @@ class SignIn:
 
     `provider`, `subject`, `groups`, `directory_name`: what an identity provider said; empty for a password. Where
     `directory_name` is set, the groups are the directory's, and asked for whenever something is decided.
+    `token_ends_at`: the end of the provider's token, which may be before or after the sign-in's.
     """
 
     id: str
@@ -118,6 +122,7 @@ class SignIn:
     subject: str = ""
     groups: tuple[str, ...] = ()
     directory_name: str = ""
+    token_ends_at: Micros | None = None
 
     def __post_init__(self) -> None:
         _check_id("sign-in", self.id)

@@ -205,8 +205,8 @@ def _ended() -> NotSignedIn:
 def stood_for(sign_in: SignIn, person: Person) -> VerifiedIdentity:
     """As `resume`, whether it is in force or not: for what was opened by it and still runs."""
     if not sign_in.provider:
-        return _local(person, sign_in.factors)
-    return _elsewhere(
+        return replace(_local(person, sign_in.factors), token_ends_at=sign_in.expires_at)
+    identity = _elsewhere(
         person,
         sign_in.issuer,
         sign_in.subject,
@@ -214,6 +214,7 @@ def stood_for(sign_in: SignIn, person: Person) -> VerifiedIdentity:
         sign_in.factors,
         unknown="the directory was not asked for the groups" if sign_in.directory_name else "",
     )
+    return replace(identity, token_ends_at=sign_in.token_ends_at)
 
 
 def by_provider(person: Person, token: IdToken) -> VerifiedIdentity:

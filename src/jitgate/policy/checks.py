@@ -4,6 +4,7 @@ They are logged, where text stays for ever: no words of a check name a person or
 For a deny rule "passed" means that the rule applies. There a crash counts as applying (decide.py).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -21,6 +22,7 @@ _EVERYONE = passed("person", "everyone")
 _ANY_SOURCE = passed("source", "any address")
 _MINUTES = passed("minutes", "within the role's time")
 _FACTORS = passed("factors", "as signed in")
+_TOKEN = passed("token", "still good")
 _APPROVAL = passed("approval", "none asked for")
 _RECORDING = passed("recording", "none asked for")
 _SCHEDULE = passed("schedule", "at any time")
@@ -116,12 +118,31 @@ def login(rule: Rule, facts: HostFacts, wanted: str) -> Check:
     return failed("login", f"the role gives {', '.join(given)}, not {wanted}", f"ask for {' or '.join(given)}")
 
 
-def minutes(rule: Rule, question: Question) -> Check:
+def longest_s(rule: Rule, question: Question) -> int:
+    """Seconds that a new grant under this role may have now."""
     longest = rule.role.how_long.grant
+    return min(longest, _token_s(question)) if rule.role.how_long.within_token else longest
+
+
+def _token_s(question: Question) -> int:
+    ends_at = question.identity.token_ends_at
+    return 0 if ends_at is None else max(0, (ends_at - question.facts.now) // SECOND)
+
+
+def token(rule: Rule, question: Question) -> Iterator[Check]:
+    """Nothing where the role does not ask for it."""
+    if rule.role.how_long.within_token:
+        words = "the role's access ends with the token of the sign-in, and that has ended"
+        yield _TOKEN if _token_s(question) else failed("token", words, "sign in again: jitctl login")
+
+
+def minutes(rule: Rule, question: Question) -> Check:
     if question.renewing:
-        if question.facts.now - question.renewing.opened_at < longest * SECOND:
+        given = rule.role.how_long.grant
+        if question.facts.now - question.renewing.opened_at < given * SECOND:
             return _MINUTES
-        return failed("minutes", f"the role gives {span(longest)} and they have passed", "ask for a new grant")
+        return failed("minutes", f"the role gives {span(given)} and they have passed", "ask for a new grant")
+    longest = longest_s(rule, question)
     if question.ask.minutes is None or question.ask.minutes * 60 <= longest:
         return _MINUTES
     hint = f"ask for at most {longest // 60} minutes" if longest >= 60 else "do not ask for minutes"  # noqa: PLR2004

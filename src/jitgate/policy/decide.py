@@ -7,13 +7,15 @@ Rules, in order:
    speak. No role, no access.
 2. A deny rule that applies wins, whatever else is allowed. One that cannot tell (a crash) applies. It is asked about
    the grant that would be given: its login and its minutes.
-3. An allow role permits if every one of its checks passed: person, host, source, login, minutes, factors, approval,
-   recording, schedule, reason, condition. A crashed check is not passed. What this version lacks is not passed.
+3. An allow role permits if every one of its checks passed: person, host, source, login, token, minutes, factors,
+   approval, recording, schedule, reason, condition. A crashed check is not passed. What this version lacks is not
+   passed.
 4. The condition runs after the cheap checks, and only if host, person, source and login fit.
 5. A permit rests on exactly one role: the one asked for, else the first that permits, by file name and by place in the
    file. Roles are never merged.
 6. The login is the one asked for, or the only one permitted; with several the answer is no and names them.
-7. Minutes asked are given exactly or refused with the longest; never raised, never lowered.
+7. Minutes asked are given exactly or refused with the longest; never raised, never lowered. Where a role says
+   `within_token`, the longest is what is left of the token that the person signed in by, and without one there is none.
 8. A renewal asks the same again with the grant's role, login and reason, its sign-in's age as it was at the opening,
    and the role's time counted from there.
 
@@ -42,6 +44,7 @@ _CODES = {
     "recording": "not_available",
     "schedule": "not_available",
     "factors": "factor_needed",
+    "token": "token_ended",
     "minutes": "too_long",
     "reason": "reason_needed",  # last: what a person can mend at once is asked for only if nothing else is in the way
 }
@@ -177,7 +180,7 @@ def _permit(rule: Rule, question: Question, login: str, digest: str, examined: t
         if CLIENT in addresses:
             addresses = (_only(question),)
         options.append(("source-address", ",".join(addresses)))
-    grant_s = role.how_long.grant if ask.minutes is None else ask.minutes * 60
+    grant_s = checks.longest_s(rule, question) if ask.minutes is None else ask.minutes * 60
     if question.renewing:
         grant_s = min(grant_s, question.renewing.seconds)
     return Permit(

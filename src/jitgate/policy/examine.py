@@ -49,6 +49,7 @@ def matches(rule: Rule, found: Iterable[Check]) -> bool:
 def obligations(rule: Rule, question: Question) -> list[Check]:
     """What an allow role asks beside who, what and whence; none of it depends on the host."""
     return [
+        *checks.token(rule, question),
         checks.minutes(rule, question),
         checks.factors(rule, question),
         checks.approval(rule),
@@ -62,7 +63,7 @@ def minutes_of(rule: Rule, question: Question) -> int:
     """The minutes, rounded up, that a grant under this role would have."""
     if question.renewing:
         return -(-question.renewing.seconds // 60)
-    return question.ask.minutes or -(-rule.role.how_long.grant // 60)
+    return question.ask.minutes or -(-checks.longest_s(rule, question) // 60)
 
 
 def evaluate(condition: Condition, values: Known, login: str, minutes: int) -> Check:

@@ -149,10 +149,14 @@ class What(_Model):
 
 
 class HowLong(_Model):
-    """Seconds. The grant's length, and each certificate's under it; the certificate's default is 15m, never above."""
+    """Seconds. The grant's length, and each certificate's under it; the certificate's default is 15m, never above.
+
+    `within_token`: neither outlives what the person signed in by, an identity provider's token or else the sign-in.
+    """
 
     grant: Annotated[Duration, Field(ge=1, le=GRANT_MAX)] = 3600
     certificate: Annotated[Duration, Field(ge=1, le=CERTIFICATE_MAX)] = 900
+    within_token: bool = False
 
     @model_validator(mode="after")
     def _inside(self) -> Self:

@@ -258,6 +258,21 @@ def test_nothing_is_issued_under_a_grant_that_is_over():
         narrow(end(grant, "enough", NOW), again, NOW + 1)
 
 
+def test_a_grant_and_what_is_issued_under_it_end_with_the_token():
+    within = policy(WEB + "how_long: {grant: 1h, within_token: true}\n")
+    who = replace(OPS, token_ends_at=NOW + 10 * MINUTE + 1)
+    grant = open_grant(permitted(within, who, ASK), (), NOW, lambda: GRANT)
+    assert grant.ends_at == NOW + 10 * MINUTE
+    late = open_grant(permitted(within, who, ASK), (), NOW + MINUTE, lambda: GRANT)
+    assert late.ends_at == who.token_ends_at
+
+    longer = opened(policy(WEB))  # the role came to say so afterwards
+    assert renewed(longer, within, who=who).ends_at == who.token_ends_at
+    with pytest.raises(Denied) as refused:
+        renewed(longer, within, who=replace(who, token_ends_at=NOW + MINUTE))
+    assert refused.value.code == "token_ended"
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     first=st.tuples(st.integers(1, 200), st.integers(1, 200)),

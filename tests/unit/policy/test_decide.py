@@ -1,8 +1,10 @@
 import re
+from dataclasses import replace
 
 import pytest
 from tests.unit.policy.given import NOW, WEB, facts, host, permitted, person, policy, refused
 
+from jitgate.core.clock import SECOND
 from jitgate.core.outcome import Outcome
 from jitgate.identity.model import Factor
 from jitgate.policy.checks import span
@@ -91,6 +93,36 @@ def test_minutes_are_given_exactly_or_refused():
     seconds = policy(WEB + "how_long: {grant: 5s}\n")
     assert permitted(seconds, OPS, Ask("web1")).grant_s == 5
     assert refused(seconds, OPS, Ask("web1", minutes=1)).code == "too_long"
+
+
+def test_nothing_outlives_the_token_where_the_role_says_so():
+    bundle = policy(WEB + "how_long: {grant: 1h, within_token: true}\n")
+    half = replace(OPS, token_ends_at=NOW + 1800 * SECOND)
+    permit = permitted(bundle, half, Ask("web1"))
+    assert (permit.grant_s, permit.certificate_s) == (1800, 900)
+    assert permitted(bundle, half, Ask("web1", minutes=30)).grant_s == 1800
+    assert refused(bundle, half, Ask("web1", minutes=31)).hint == "ask for at most 30 minutes"
+    assert permitted(bundle, replace(OPS, token_ends_at=NOW + 7200 * SECOND), Ask("web1")).grant_s == 3600
+    short = permitted(bundle, replace(OPS, token_ends_at=NOW + 2 * SECOND - 1), Ask("web1"))
+    assert (short.grant_s, short.certificate_s) == (1, 1)
+    assert permitted(policy(WEB), half, Ask("web1")).grant_s == 3600
+
+
+@pytest.mark.parametrize("ends_at", [None, NOW - 1, NOW, NOW + SECOND - 1])
+def test_a_role_within_the_token_gives_nothing_without_one(ends_at):
+    bundle = policy(WEB + "how_long: {within_token: true}\n")
+    decision = refused(bundle, replace(OPS, token_ends_at=ends_at), Ask("web1"))
+    assert (decision.code, decision.hint) == ("token_ended", "sign in again: jitctl login")
+    again = Renewal(NOW - SECOND, 60)
+    assert isinstance(decide(replace(OPS, token_ends_at=ends_at), Ask("web1"), facts(), bundle, renewing=again), Deny)
+
+
+def test_a_deny_rule_is_asked_about_the_minutes_that_the_token_leaves():
+    rule = FREEZE + "who: {condition: 'request.minutes > 10'}\n"
+    bundle = policy(WEB + "how_long: {grant: 1h, within_token: true}\n", rule)
+    permitted(bundle, replace(OPS, token_ends_at=NOW + 600 * SECOND), Ask("web1"))
+    longer = replace(OPS, token_ends_at=NOW + 601 * SECOND)
+    assert refused(bundle, longer, Ask("web1")).code == "denied_by_rule"
 
 
 def test_the_login_is_the_asked_one_or_the_only_one():

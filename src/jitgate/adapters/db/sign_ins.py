@@ -29,6 +29,7 @@ class SignIns:
                 subject=sign_in.subject,
                 groups=json.dumps(sign_in.groups),
                 directory_name=sign_in.directory_name,
+                token_ends_at=sign_in.token_ends_at,
             )
         )
 
@@ -86,4 +87,5 @@ def _sign_in(row: Row[tuple[object, ...]]) -> SignIn:
         subject=row.subject,
         groups=tuple(json.loads(row.groups)),
         directory_name=row.directory_name,
+        token_ends_at=row.token_ends_at,
     )

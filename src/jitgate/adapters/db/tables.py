@@ -183,6 +183,7 @@ sign_in = Table(
     Column("subject", String(255), nullable=False, server_default=""),
     Column("groups", Text, nullable=False, server_default="[]"),  # JSON list
     Column("directory_name", String(255), nullable=False, server_default=""),
+    _when("token_ends_at", nullable=True),
 )
 
 # A sign-in by device flow that waits for its person. The device code is sealed: with it comes an ID token.
