@@ -210,6 +210,14 @@ def joined(admin: Connection, name: str, **more: Any) -> FakeAgent:
     return agent
 
 
+def told_of_a_revocation(agent: FakeAgent, admin: Connection) -> None:
+    """Somebody's key is revoked, and the agent has obeyed the list that says so: other bundles may come before it."""
+    before = agent.krl
+    revoke_key(admin)
+    while agent.krl == before:
+        agent.obey_until("BundleSent")
+
+
 def come(agent: FakeAgent, gate: Gate) -> None:
     """It connects, and takes all that there is."""
     assert isinstance(agent.connect(gate), wire.Welcome)

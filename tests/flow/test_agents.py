@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests import tunnel
-from tests.agents import FakeAgent, at_work, eventually, invited, joined, revoke_key, row
+from tests.agents import FakeAgent, at_work, eventually, invited, joined, row, told_of_a_revocation
 from tests.client import Connection
 from tests.service import Service
 
@@ -39,8 +39,7 @@ def test_a_revocation_reaches_it_at_once_with_a_newer_bundle(olga: Connection, a
     assert agent.bundle
     before = agent.bundle
     began = time.monotonic()
-    revoke_key(olga)
-    agent.obey_until("BundleSent")
+    told_of_a_revocation(agent, olga)
     assert time.monotonic() - began < 5
     assert agent.bundle.version > before.version
     assert agent.bundle.krl != before.krl
@@ -108,8 +107,7 @@ def test_a_newer_connection_ends_the_older(gate: Service, olga: Connection, agen
     assert agent.is_hung_up_on()
     agent.close()
     agent.tls = newer
-    revoke_key(olga)
-    agent.obey_until("BundleSent")
+    told_of_a_revocation(agent, olga)
     assert row(olga, agent)["agent"]["connected"]
 
 

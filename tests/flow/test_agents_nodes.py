@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests import tunnel
-from tests.agents import come, eventually, joined, revoke_key, row
+from tests.agents import come, eventually, joined, row, told_of_a_revocation
 from tests.client import Connection
 from tests.nodes import signer_at, two_nodes
 from tests.postgres import Postgres
@@ -32,8 +32,7 @@ def test_an_agent_is_told_by_its_own_node_of_what_was_taken_away_at_the_other(ga
     assert agent.bundle
     before = agent.bundle.krl
     began = time.monotonic()
-    revoke_key(olga)
-    agent.obey_until("BundleSent")
+    told_of_a_revocation(agent, olga)
     assert time.monotonic() - began < 5
     assert agent.bundle.krl != before
     assert eventually(lambda: bool(row(olga, agent)["agent"]["current"]))
@@ -55,8 +54,7 @@ def test_an_agent_that_moves_is_where_it_is_now(gates: tuple[Service, Service]):
     older.close()
     time.sleep(0.5)
     assert row(olga, agent)["agent"]["connected"]  # the first's word of its end is not the second's
-    revoke_key(olga)
-    agent.obey_until("BundleSent")
+    told_of_a_revocation(agent, olga)
     agent.close()
     assert eventually(lambda: not row(olga, agent)["agent"]["connected"])
 
@@ -68,7 +66,6 @@ def test_when_a_node_dies_its_agents_go_on_at_the_other(gates: tuple[Service, Se
     come(agent, second)
     first.kill()
     there = at(second, olga)
-    revoke_key(there)
-    agent.obey_until("BundleSent")
+    told_of_a_revocation(agent, there)
     assert eventually(lambda: bool(row(there, agent)["agent"]["current"]))
     agent.close()
