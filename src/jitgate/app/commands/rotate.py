@@ -67,7 +67,7 @@ _TRUSTED = {
 }
 _USED = {
     "user": "goes on when the last certificate by the old one has ended",
-    "host": "goes on when each host was given a certificate by the new one",
+    "host": "goes on when each host shows a certificate by the new one",
     "interception": "goes on when the last certificate by the old one has ended",
 }
 
