@@ -116,7 +116,9 @@ async def test_who_is_connected_to_another_node_is_not_gone(opened: Opened):
 async def test_what_one_node_heard_later_is_not_undone_by_the_other(opened: Opened):
     web1 = host("web1")
     late = HostState(web1.id, "default", "one", NOW, NOW, bundle=(0, 9, NOW), bundle_at=NOW, trust=(0, 4), trust_at=NOW)
+    late = replace(late, host_ca="SHA256:new", host_ca_at=NOW)
     early = replace(late, node="two", bundle=(0, 8, NOW), trust=(0, 3), seen_at=NOW + 1)
+    early = replace(early, host_ca="SHA256:old", host_ca_at=NOW - 1)
 
     def job(tx: Tx) -> None:
         tx.hosts.add(web1)
@@ -125,8 +127,9 @@ async def test_what_one_node_heard_later_is_not_undone_by_the_other(opened: Open
 
     await opened.store.write(job)
     found = await opened.store.read(lambda tx: tx.host_states.by_host(web1.id))
-    assert found == replace(early, bundle=late.bundle, trust=late.trust)
+    assert found == replace(early, bundle=late.bundle, trust=late.trust, host_ca="SHA256:new", host_ca_at=NOW)
     lost = replace(early, node="one", bundle=None, bundle_at=None, trust=None, trust_at=None)
+    lost = replace(lost, host_ca="", host_ca_at=None)
     await opened.store.write(lambda tx: tx.host_states.put([lost]))
     assert await opened.store.read(lambda tx: tx.host_states.by_host(web1.id)) == lost
 

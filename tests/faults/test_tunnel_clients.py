@@ -207,7 +207,10 @@ async def test_who_does_not_end_tls_is_not_carried(
     monkeypatch.setattr(tunnels, "ANSWER_S", SOON_S)
     async with echo_gate(world, tmp_path) as gate:
         session = await asyncio.to_thread(client, gate, await gate.ticket("echo"))
-        assert await gate.ended(session) == "the client's connection broke"
+        ends = {"the client's connection broke"}
+        if client is hangs_up:  # before or after the gateway has ended TLS: then it is an end like others
+            ends.add("the client closed it")
+        assert await gate.ended(session) in ends
         await works(gate)
 
 

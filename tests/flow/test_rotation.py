@@ -125,7 +125,7 @@ def test_a_host_key_waits_for_people_and_then_for_hosts(service, alice):
     assert "web1 shows a certificate by the old key" in held_up(service, "host")
     trust = parse(service.act("host renew", name="web1")["trust"].encode())
     assert trust.host_certificate.body.ca.fingerprint == new
-    assert held_up(service, "host").endswith("logins may be under way that were shown the old certificate")
+    assert held_up(service, "host").endswith("logins on web1 may be under way that were shown the old certificate")
     assert advance(service, "host")["step"] == "retire"
     other.close()  # it was idle for too long
     assert len(shown_to_all(other, "host")) == 1

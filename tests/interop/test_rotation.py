@@ -104,7 +104,7 @@ def advance(world: World, kind: CaKind, *, by_hand: bool = True) -> str:
     """Tell the hosts that hold it up, or leave that to their agents; wait for what only takes time, and go on."""
     until = time.monotonic() + PATIENCE_S
     while waiting := operate(world.settings, "ca rotate status", {})["plans"][0]["obstacles"]:
-        for host in {each["host"] for each in waiting if each["host"] and by_hand}:
+        for host in {each["host"] for each in waiting if by_hand and each["host"] and not each["ready_at"]}:
             with pytest.raises(Error, match=host):
                 act(world, "advance", kind)
             tell(world, host)

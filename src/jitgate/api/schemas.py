@@ -105,6 +105,7 @@ def sign_in_json(sign_in: SignIn) -> Json:
         "factors": [{"factor": factor, "at": rfc3339(at)} for factor, at in sign_in.factors],
         "created_at": rfc3339(sign_in.created_at),
         "expires_at": rfc3339(sign_in.expires_at),
+        "token_ends_at": None if sign_in.token_ends_at is None else rfc3339(sign_in.token_ends_at),
     }
 
 

@@ -128,7 +128,11 @@ SHAPES: dict[EventType, Shape] = {
     EventType.IDENTITY_LINKED: _shape("done", "subject", "subject_name reason", "issuer", "identity how"),
     EventType.IDENTITY_UNLINKED: _shape("done", "subject", "subject_name reason", "issuer", "identity"),
     EventType.SIGN_IN_SUCCEEDED: _shape(
-        "allowed", "person", "checks", "sign_in factors", "fingerprint expires_at# provider issuer groups dropped#"
+        "allowed",
+        "person",
+        "checks",
+        "sign_in factors",
+        "fingerprint expires_at# token_ends_at# provider issuer groups dropped#",
     ),
     EventType.SIGN_IN_REFUSED: _shape("refused", "", "subject subject_name checks", "", "code fingerprint provider"),
     EventType.SIGN_IN_ENDED: _shape("done", "", "subject subject_name reason", "sign_in", "why"),

@@ -114,18 +114,22 @@ def _silent(host: Host, state: HostState) -> Obstacle:
 def _not_certified(tx: Tx, plan: Rotation, new: Authority, now: Micros) -> Iterator[Obstacle]:
     certified = tx.certificates.hosts_certified()
     states = {state.host_id: state for state in tx.host_states.all(plan.realm)}
-    last = 0
+    last, latest = 0, ""
     for host in _hosts(tx, plan.realm, plan.waived):
         state = states.get(host.id)
         if state is not None and state.host_ca == new.key.fingerprint:
-            last = max(last, state.host_ca_at or 0)
+            since = state.host_ca_at or 0
         elif state is not None or certified.get(host.id, -1) < plan.step_at:
             words = f"{host.name} shows a certificate by the old key"
             yield Obstacle(words, (_AGENT if state else _RENEW).format(host.name), host.name)
+            continue
         else:
-            last = max(last, certified[host.id])
-    if last + LOGIN > now:
-        yield Obstacle("logins may be under way that were shown the old certificate", "wait", ready_at=last + LOGIN)
+            since = certified[host.id]
+        if since > last:
+            last, latest = since, host.name
+    if abs(now - last) < LOGIN:  # farther ahead it is of a clock that was wrong
+        words = f"logins on {latest} may be under way that were shown the old certificate"
+        yield Obstacle(words, f"wait; or --waive {latest}, if it never ends", latest, last + LOGIN)
 
 
 def _people(tx: Tx, plan: Rotation, new: Authority, now: Micros) -> Iterator[Obstacle]:

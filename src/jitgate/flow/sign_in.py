@@ -221,6 +221,7 @@ def complete(
         row = replace(row, provider=said.provider, issuer=issuer, subject=subject, groups=groups)
         row = replace(row, directory_name=name, token_ends_at=ends)
         more = (
+            ("token_ends_at", ends),
             ("provider", said.provider),
             ("issuer", issuer),
             ("groups", " ".join(groups)),

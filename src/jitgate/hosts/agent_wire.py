@@ -329,10 +329,10 @@ def _take_have(value: object) -> Have:
     krl = fields.text("krl", 64)
     if krl and not is_digest(krl):
         raise fields.wrong("krl")
-    host_ca = fields.text("host_ca", 50)
+    host_ca = fields.text("host_ca", 50) if fields.has("host_ca") else ""
     if host_ca and not FINGERPRINT.fullmatch(host_ca):
         raise fields.wrong("host_ca")
-    fields.skip("bundle", "trust")
+    fields.skip("bundle", "trust", "host_ca")
     fields.end()
     return Have(bundle, trust, krl, host_ca)
 

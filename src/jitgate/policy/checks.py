@@ -132,7 +132,8 @@ def _token_s(question: Question) -> int:
 def token(rule: Rule, question: Question) -> Iterator[Check]:
     """Nothing where the role does not ask for it."""
     if rule.role.how_long.within_token:
-        words = "the role's access ends with the token of the sign-in, and that has ended"
+        how = "is not known" if question.identity.token_ends_at is None else "has ended"
+        words = f"the role's access ends with the token of the sign-in, and that {how}"
         yield _TOKEN if _token_s(question) else failed("token", words, "sign in again: jitctl login")
 
 
@@ -142,11 +143,12 @@ def minutes(rule: Rule, question: Question) -> Check:
         if question.facts.now - question.renewing.opened_at < given * SECOND:
             return _MINUTES
         return failed("minutes", f"the role gives {span(given)} and they have passed", "ask for a new grant")
-    longest = longest_s(rule, question)
+    longest = longest_s(rule, question) or rule.role.how_long.grant  # `token` says the rest
     if question.ask.minutes is None or question.ask.minutes * 60 <= longest:
         return _MINUTES
     hint = f"ask for at most {longest // 60} minutes" if longest >= 60 else "do not ask for minutes"  # noqa: PLR2004
-    return failed("minutes", f"{question.ask.minutes} minutes asked, the role gives at most {span(longest)}", hint)
+    giver = "the role gives" if longest == rule.role.how_long.grant else "the token of the sign-in leaves"
+    return failed("minutes", f"{question.ask.minutes} minutes asked, {giver} at most {span(longest)}", hint)
 
 
 def span(seconds: int) -> str:

@@ -151,7 +151,8 @@ class What(_Model):
 class HowLong(_Model):
     """Seconds. The grant's length, and each certificate's under it; the certificate's default is 15m, never above.
 
-    `within_token`: neither outlives what the person signed in by, an identity provider's token or else the sign-in.
+    `within_token`: neither outlives the identity provider's token that the person signed in by; for a password, the
+    time that the sign-in was given.
     """
 
     grant: Annotated[Duration, Field(ge=1, le=GRANT_MAX)] = 3600
@@ -249,6 +250,8 @@ class Role(_Model):
             raise ValueError("an allow role without logins; say as: and the logins")
         if self.on_expiry == "keep" and self.max_session is None:
             raise ValueError("on_expiry: keep without an end; say max_session")
+        if self.on_expiry == "keep" and self.how_long.within_token:
+            raise ValueError("on_expiry: keep would outlive the token; leave it out, or within_token")
         return self
 
 

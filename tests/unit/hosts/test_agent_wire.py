@@ -97,6 +97,14 @@ def test_what_no_agent_sends_is_refused(message):
         wire.take_from_agent(canonical(message))
 
 
+def test_an_agent_of_before_says_nothing_of_its_certificate():
+    message = {"type": "ack", "have": {"krl": ""}, "applied_at": 1, "problems": []}
+    assert wire.take_from_agent(canonical(message)) == wire.Ack(Have(), 1)
+    message["have"] = {"krl": "", "host_ca": "SHA256:short"}
+    with pytest.raises(BadInput):
+        wire.take_from_agent(canonical(message))
+
+
 def test_a_signature_is_for_this_host_this_connection_and_this_certificate():
     said = wire.hello_bytes(HOST_ID, "default", "web1", NONCE, "ab" * 32)
     others = [

@@ -101,7 +101,9 @@ def test_nothing_outlives_the_token_where_the_role_says_so():
     permit = permitted(bundle, half, Ask("web1"))
     assert (permit.grant_s, permit.certificate_s) == (1800, 900)
     assert permitted(bundle, half, Ask("web1", minutes=30)).grant_s == 1800
-    assert refused(bundle, half, Ask("web1", minutes=31)).hint == "ask for at most 30 minutes"
+    longer = refused(bundle, half, Ask("web1", minutes=31))
+    assert (longer.code, longer.hint) == ("too_long", "ask for at most 30 minutes")
+    assert longer.why == "31 minutes asked, the token of the sign-in leaves at most 30m"
     assert permitted(bundle, replace(OPS, token_ends_at=NOW + 7200 * SECOND), Ask("web1")).grant_s == 3600
     short = permitted(bundle, replace(OPS, token_ends_at=NOW + 2 * SECOND - 1), Ask("web1"))
     assert (short.grant_s, short.certificate_s) == (1, 1)
@@ -111,8 +113,9 @@ def test_nothing_outlives_the_token_where_the_role_says_so():
 @pytest.mark.parametrize("ends_at", [None, NOW - 1, NOW, NOW + SECOND - 1])
 def test_a_role_within_the_token_gives_nothing_without_one(ends_at):
     bundle = policy(WEB + "how_long: {within_token: true}\n")
-    decision = refused(bundle, replace(OPS, token_ends_at=ends_at), Ask("web1"))
-    assert (decision.code, decision.hint) == ("token_ended", "sign in again: jitctl login")
+    for ask in (Ask("web1"), Ask("web1", minutes=30)):
+        decision = refused(bundle, replace(OPS, token_ends_at=ends_at), ask)
+        assert (decision.code, decision.hint) == ("token_ended", "sign in again: jitctl login")
     again = Renewal(NOW - SECOND, 60)
     assert isinstance(decide(replace(OPS, token_ends_at=ends_at), Ask("web1"), facts(), bundle, renewing=again), Deny)
 

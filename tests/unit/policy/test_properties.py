@@ -1,9 +1,12 @@
 """Over random policies: deny wins, nothing without a matching allow role, less policy never gives more."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.policy.given import NOW, facts, person, policy
 
+from jitgate.core.clock import SECOND
 from jitgate.core.outcome import Outcome
 from jitgate.identity.model import Factor
 from jitgate.policy.decide import decide
@@ -46,7 +49,8 @@ def role_texts(draw: st.DrawFn, name: str) -> str:
     if not deny or draw(st.booleans()):
         lines.append(f"as: [{', '.join(draw(_some(LOGINS)))}]")
     if not deny:
-        lines.append(f"how_long: {{grant: {draw(st.sampled_from(('30s', '30m', '1h', '8h')))}}}")
+        within = draw(st.sampled_from(("", ", within_token: true")))
+        lines.append(f"how_long: {{grant: {draw(st.sampled_from(('30s', '30m', '1h', '8h')))}{within}}}")
         extra = (
             "reason: required",
             "factors: [totp]",
@@ -64,10 +68,11 @@ def policies(draw: st.DrawFn) -> list[str]:
 
 
 people = st.builds(
-    lambda groups, factors, age: person(*groups, factors=factors, age=age),
+    lambda groups, factors, age, ends: replace(person(*groups, factors=factors, age=age), token_ends_at=ends),
     st.lists(st.sampled_from(GROUPS), unique=True),
     st.sampled_from(((Factor.PASSWORD,), (Factor.PASSWORD, Factor.TOTP))),
     st.sampled_from((10, 1000)),
+    st.sampled_from((None, NOW, NOW + 900_000_001, NOW + 7_200_000_000)),
 )
 labels = st.fixed_dictionaries({}, optional={"env": st.sampled_from(("prod", "dev")), "tier": st.just("db")})
 hosts = st.builds(lambda name, tags: HostFacts(name, "default", tags, LOGINS), st.sampled_from(HOSTS), labels)
@@ -92,6 +97,8 @@ def test_a_permit_needs_one_matching_role_and_no_denial(texts, who, at, source, 
         assert answer.grant_s <= rule.role.how_long.grant
         assert answer.certificate_s <= min(answer.grant_s, rule.role.how_long.certificate)
         assert wanted is None or answer.grant_s == wanted * 60
+        ends = who.token_ends_at
+        assert not rule.role.how_long.within_token or (ends and NOW + answer.grant_s * SECOND <= ends)
         for each in answer.examined:
             assert not (each.matched and each.effect == "deny")
         denial = f"role: last\neffect: deny\nwho: {{groups: [{who.groups[0]}]}}\nwhat: {{hosts: [{at.name}]}}\n"

@@ -79,6 +79,7 @@ def test_durations(text, seconds):
         ("schedule: {days: [monday], from: '08:00', to: '18:00', timezone: UTC}", "schedule.days.0"),
         ("schedule: {days: [mon], from: '8:00', to: '18:00', timezone: UTC}", "schedule.from"),
         ("on_expiry: keep", "on_expiry: keep without an end"),
+        ("on_expiry: keep\nmax_session: 1h\nhow_long: {within_token: true}", "would outlive the token"),
         ("recording: 2027-01-01", "neither text, number nor list"),
         ('description: ""', "description is empty"),
         ("approval:", "approval is empty"),

@@ -108,7 +108,7 @@ class HostStates:
         if not states:
             return
         rows = [_put_state(state) for state in states]
-        standing = select(*(_S[name] for name in ("host_id", "node_id", *_BUNDLE, *_TRUST)))
+        standing = select(*(_S[name] for name in ("host_id", "node_id", *_BUNDLE, *_TRUST, *_HOST_CA)))
         found = self._c.execute(standing.where(_S.host_id.in_([row["host_id"] for row in rows])))
         known = {row.host_id: row._asdict() for row in found}
         for row in rows:
@@ -196,6 +196,7 @@ def _put_state(state: HostState) -> dict[str, object]:
 
 _BUNDLE = ("bundle_epoch", "bundle_counter", "bundle", "bundle_at", "krl")
 _TRUST = ("trust_epoch", "trust_counter", "trust_at")
+_HOST_CA = ("host_ca", "host_ca_at")
 
 
 def _keep_later(row: dict[str, Any], before: Mapping[str, Any] | None) -> None:
@@ -205,6 +206,8 @@ def _keep_later(row: dict[str, Any], before: Mapping[str, Any] | None) -> None:
         is_older = (row[names[0]], row[names[1]]) < (before[names[0]], before[names[1]])
         if is_older and row[at] is not None:  # an agent that has none has lost it
             row.update({name: before[name] for name in names})
+    if row["host_ca"] and (row["host_ca_at"] or 0) < (before["host_ca_at"] or 0):
+        row.update({name: before[name] for name in _HOST_CA})
 
 
 def _state(row: Row[Any]) -> HostState:
