@@ -216,15 +216,20 @@ def complete(
     row = SignIn(outside.new_id(now), identity.person_id, token_hash(token), identity.factors, now, until)
     more: tuple[tuple[str, str | int], ...] = ()
     if said:
-        issuer, subject, groups = identity.issuer, identity.subject, said.groups
-        name, ends = said.directory_name, said.token_ends_at
-        row = replace(row, provider=said.provider, issuer=issuer, subject=subject, groups=groups)
-        row = replace(row, directory_name=name, token_ends_at=ends)
+        row = replace(
+            row,
+            provider=said.provider,
+            issuer=identity.issuer,
+            subject=identity.subject,
+            groups=said.groups,
+            directory_name=said.directory_name,
+            token_ends_at=said.token_ends_at,
+        )
         more = (
-            ("token_ends_at", ends),
-            ("provider", said.provider),
-            ("issuer", issuer),
-            ("groups", " ".join(groups)),
+            ("token_ends_at", said.token_ends_at),
+            ("provider", row.provider),
+            ("issuer", row.issuer),
+            ("groups", " ".join(row.groups)),
             ("dropped", said.dropped),
         )
     tx.sign_ins.add(row)

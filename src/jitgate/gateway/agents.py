@@ -185,7 +185,7 @@ class Agents:
         state = replace(state, bundle=have.bundle, trust=have.trust, krl=have.krl)
         state = replace(state, bundle_at=state.bundle_at if have.bundle else None, trust_at=state.trust_at or now)
         codes = frozenset(each.code for each in before.problems) if before else frozenset()
-        state = _shows(state, have, now)
+        state = _with_host_ca(state, have, now)
         agent = _Agent(host, link, state, have, codes, spoke_at=time.monotonic())
         self._say(agent, acts.with_clock(state, hello.clock, now))
         await link.write([wire.put_frame(wire.Welcome(now))])
@@ -251,7 +251,7 @@ class Agents:
             state = replace(state, bundle=ack.have.bundle, bundle_at=now)
         if ack.have.trust != state.trust:
             state = replace(state, trust=ack.have.trust, trust_at=now)
-        state = _shows(state, ack.have, now)
+        state = _with_host_ca(state, ack.have, now)
         state = replace(state, krl=ack.have.krl, seen_at=now, problems=(*off, *theirs)[: wire.PROBLEMS_MAX])
         self._say(agent, state)
         told = self._told
@@ -413,6 +413,6 @@ class Agents:
                 await acts.record_states(self.outside, [state], [])
 
 
-def _shows(state: HostState, have: wire.Have, now: int) -> HostState:
-    """With whose certificate its sshd shows."""
+def _with_host_ca(state: HostState, have: wire.Have, now: int) -> HostState:
+    """With who signed the certificate that its sshd shows, and since when it says so."""
     return state if have.host_ca == state.host_ca else replace(state, host_ca=have.host_ca, host_ca_at=now)

@@ -39,7 +39,7 @@ def open_grant(permit: Permit, approvals: Iterable[object], now: Micros, new_id:
         reason=check_reason(permit.ask.reason),
         ticket=check_reason(permit.ask.ticket),
         opened_at=now,
-        ends_at=permit.end(now + permit.grant_s * SECOND),
+        ends_at=permit.within_token(now + permit.grant_s * SECOND),
         certificate_s=permit.certificate_s,
         options=permit.options,
         extensions=tuple(sorted(role.extensions)),

@@ -76,7 +76,7 @@ def narrow(grant: Grant, decision: Decision, now: Micros) -> Grant:
         raise Denied(why, next((check.hint for check in lacking if check.hint), ""), checks=checks)
     return replace(
         grant,
-        ends_at=decision.end(min(grant.ends_at, grant.opened_at + decision.role.how_long.grant * SECOND)),
+        ends_at=decision.within_token(min(grant.ends_at, grant.opened_at + decision.role.how_long.grant * SECOND)),
         certificate_s=min(grant.certificate_s, decision.certificate_s),
         extensions=tuple(each for each in grant.extensions if each in decision.role.extensions),
     )

@@ -108,11 +108,11 @@ class Permit:
         """The checks of the role that the answer rests on."""
         return next(each.checks for each in self.examined if each.role == self.role.name)
 
-    def end(self, wanted: Micros) -> Micros:
-        """When what would end at `wanted` ends: no later than the token, if the role says so."""
+    def within_token(self, ends_at: Micros) -> Micros:
+        """When what would end then ends: no later than the token, if the role says so."""
         if not self.role.how_long.within_token:
-            return wanted
-        return min(wanted, self.identity.token_ends_at or self.facts.now)
+            return ends_at
+        return min(ends_at, self.identity.token_ends_at or self.facts.now)
 
 
 @dataclass(frozen=True, slots=True)
