@@ -19,7 +19,7 @@ Hosts that an operator waived by name hold nothing up. Time is not waived: a sto
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jitgate.ca.realms import Authority, CaKind
+from jitgate.ca.realms import DEFAULT_REALM, Authority, CaKind
 from jitgate.ca.rotation import Rotation, Step
 from jitgate.core.clock import MINUTE, SECOND, Micros, rfc3339
 from jitgate.flow.ports import Tx
@@ -29,7 +29,7 @@ from jitgate.hosts.model import Host
 LOGIN: Micros = 10 * SECOND  # from sshd's choice of its certificate until ssh has looked up who signed it
 NODE_GONE: Micros = 5 * MINUTE  # a node that was not seen for so long signs nothing
 
-_RENEW = "jitgate host renew {0}, and on the host jitgate host trust {0}.trust; or --waive {0}"
+_RENEW = "jitgate host renew {0}{1}, and on the host jitgate host trust {0}.trust; or --waive {0}"
 _AGENT = "jitgate agent status, on the host; or --waive {0}"
 
 
@@ -103,7 +103,11 @@ def _not_told(tx: Tx, plan: Rotation, *, since: Micros) -> Iterator[Obstacle]:
             if state.trust is None or state.trust < needed:
                 yield _silent(host, state)
         elif plan.kind is CaKind.USER and certified.get(host.id, -1) < since:
-            yield Obstacle(f"{host.name} has an older trust file", _RENEW.format(host.name), host.name)
+            yield Obstacle(f"{host.name} has an older trust file", _renew(host), host.name)
+
+
+def _renew(host: Host) -> str:
+    return _RENEW.format(host.name, "" if host.realm == DEFAULT_REALM else f" --realm {host.realm}")
 
 
 def _silent(host: Host, state: HostState) -> Obstacle:
@@ -121,7 +125,7 @@ def _not_certified(tx: Tx, plan: Rotation, new: Authority, now: Micros) -> Itera
             since = state.host_ca_at or 0
         elif state is not None or certified.get(host.id, -1) < plan.step_at:
             words = f"{host.name} shows a certificate by the old key"
-            yield Obstacle(words, (_AGENT if state else _RENEW).format(host.name), host.name)
+            yield Obstacle(words, _AGENT.format(host.name) if state else _renew(host), host.name)
             continue
         else:
             since = certified[host.id]

@@ -251,7 +251,7 @@ class Role(_Model):
         if self.on_expiry == "keep" and self.max_session is None:
             raise ValueError("on_expiry: keep without an end; say max_session")
         if self.on_expiry == "keep" and self.how_long.within_token:
-            raise ValueError("on_expiry: keep would outlive the token; leave it out, or within_token")
+            raise ValueError("on_expiry: keep would outlive the token; leave out on_expiry: keep, or within_token")
         return self
 
 
